@@ -1,0 +1,186 @@
+//! What workers say of their attempts: epochs, ends and failures.
+
+use foldwise_shared::ids::{AttemptKey, SessionId};
+use foldwise_shared::record::EpochRecord;
+use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+
+use super::command::{ToWorker, Write};
+use super::event::EpochReport;
+use super::{Scheduler, retries};
+
+impl Scheduler {
+    /// Whether `key` names an open attempt of the worker behind `session`. Renews the worker's leases; a message of
+    /// a dead attempt is answered with Revoked, one of a replaced stream with nothing.
+    fn is_open(&mut self, session: SessionId, key: AttemptKey) -> bool {
+        self.heard(session);
+        let Some(worker) = self.worker_of(session) else { return false };
+        let open = worker.attempts.contains(&key);
+        if !open {
+            self.send(session, ToWorker::Revoked { key });
+        }
+        open
+    }
+
+    pub(super) fn epoch(&mut self, session: SessionId, key: AttemptKey, report: EpochReport) {
+        if !self.is_open(session, key) {
+            return;
+        }
+        let now = self.now;
+        let worker = self.worker_of(session).map(|worker| worker.info.name.clone()).unwrap_or_default();
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let epochs = study.spec.train.epochs;
+        let Some(fold) = study.fold_mut(key) else { return };
+        let recorded = fold.curve.len() as u32;
+        if (1..=recorded).contains(&report.epoch.0) {
+            self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
+            return;
+        }
+        if report.epoch.0 != recorded + 1 || report.epoch.0 > epochs {
+            let message = format!("epoch {} was reported after epoch {recorded} of {epochs}", report.epoch);
+            self.send(session, ToWorker::Revoked { key });
+            self.give_back(key, FailureClass::Error, &message);
+            return;
+        }
+        let finite = |loss: f64| loss.is_finite().then_some(loss);
+        let validation_loss = finite(report.validation_loss);
+        fold.curve.push(validation_loss);
+        study.spent += 1;
+        study.reserved -= 1;
+        let record = EpochRecord {
+            trial: key.trial,
+            fold: key.fold,
+            attempt: key.attempt,
+            epoch: report.epoch,
+            train_loss: finite(report.train_loss),
+            validation_loss,
+            learning_rate: report.learning_rate,
+            seconds: report.seconds,
+            diverged: validation_loss.is_none(),
+            at: now,
+        };
+        self.write(Write::Epoch { study: key.study, record, worker });
+        self.judge_epoch(key);
+        self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
+    }
+
+    fn judge_epoch(&mut self, key: AttemptKey) {
+        let Some(study) = self.studies.get(&key.study) else { return };
+        let Some(trial) = study.active.get(&key.trial).filter(|trial| trial.ending.is_none()) else { return };
+        let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
+        if let Some(decision) = study.pruner.judge_epoch(&study.peers, key.fold, &fold.curve) {
+            let epoch = foldwise_shared::ids::Epoch(fold.curve.len() as u32);
+            self.prune(key, Some(epoch), decision);
+        }
+    }
+
+    pub(super) fn finished(&mut self, session: SessionId, key: AttemptKey, stopped: bool) {
+        if !self.is_open(session, key) {
+            return;
+        }
+        self.end_as_planned(key, stopped);
+        self.send(session, ToWorker::EndRecorded { key });
+    }
+
+    fn end_as_planned(&mut self, key: AttemptKey, stopped: bool) {
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let Some(trial) = study.active.get(&key.trial) else { return };
+        let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
+        if stopped || trial.ending.is_some() {
+            self.end_attempt(key, AttemptState::Stopped, None, None, None);
+            self.after_stop(key);
+            return;
+        }
+        let best = fold.best(&study.spec).filter(|_| fold.curve.iter().all(Option::is_some));
+        let Some((value, best_epoch)) = best else {
+            let (class, message) = if fold.curve.is_empty() {
+                (FailureClass::Error, "it finished without an epoch")
+            } else {
+                (FailureClass::Diverged, "the validation loss was not finite")
+            };
+            self.give_back(key, class, message);
+            return;
+        };
+        self.end_attempt(key, AttemptState::Complete, None, None, Some(value));
+        self.complete_fold(key, value, best_epoch);
+    }
+
+    pub(super) fn failed(&mut self, session: SessionId, key: AttemptKey, class: FailureClass, message: String) {
+        if !self.is_open(session, key) {
+            return;
+        }
+        self.give_back(key, class, &message);
+        self.send(session, ToWorker::EndRecorded { key });
+    }
+
+    pub(super) fn declined(&mut self, session: SessionId, key: AttemptKey, message: String) {
+        if !self.is_open(session, key) {
+            return;
+        }
+        if let Some(worker) = self.worker_of(session) {
+            worker.unfit.insert(key.study, message.clone());
+        }
+        self.give_back(key, FailureClass::Preempted, &message);
+        self.send(session, ToWorker::EndRecorded { key });
+        let mut connected = self.workers.values().filter(|worker| worker.session.is_some());
+        if connected.all(|worker| worker.unfit.contains_key(&key.study)) {
+            self.set_study_state(key.study, StudyState::Paused, Some(format!("no worker can train it: {message}")));
+        }
+    }
+
+    /// After an attempt ended without a result: the fold is queued again, or its trial fails.
+    pub(super) fn after_failure(&mut self, key: AttemptKey, class: FailureClass, message: &str) {
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let Some(trial) = study.active.get_mut(&key.trial) else { return };
+        let Some(fold) = trial.folds.get_mut(key.fold.0 as usize) else { return };
+        let failures = fold.failures.entry(class).or_insert(0);
+        *failures = failures.saturating_add(1);
+        if trial.ending.is_some() || *failures <= retries(class) {
+            self.after_stop(key);
+            return;
+        }
+        let tries = *failures;
+        self.set_fold_state(key, TrialState::Failed);
+        let tries = if tries > 1 { format!(" (attempt {tries} that ended so)") } else { String::new() };
+        self.end_trial(key.study, key.trial, TrialState::Failed, format!("{class} on fold {}{tries}: {message}", key.fold));
+    }
+
+    /// After an attempt ended without an end of its fold: the fold waits again, or goes down with its trial.
+    fn after_stop(&mut self, key: AttemptKey) {
+        let Some(study) = self.studies.get(&key.study) else { return };
+        let Some(trial) = study.active.get(&key.trial) else { return };
+        match &trial.ending {
+            None => self.set_fold_state(key, TrialState::Waiting),
+            Some((ending, _)) => {
+                self.set_fold_state(key, super::ending::fold_end(*ending));
+                self.finish_trial_if_idle(key.study, key.trial);
+            }
+        }
+    }
+
+    /// Closes an open attempt; what becomes of its fold is the caller's to say.
+    pub(super) fn end_attempt(
+        &mut self,
+        key: AttemptKey,
+        state: AttemptState,
+        failure: Option<FailureClass>,
+        message: Option<String>,
+        value: Option<f64>,
+    ) {
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let planned = study.spec.train.epochs;
+        let Some(fold) = study.fold_mut(key) else { return };
+        let Some(open) = fold.open.take() else { return };
+        let epochs = fold.curve.len() as u32;
+        study.reserved -= u64::from(planned - epochs);
+        if !open.expired {
+            study.training -= 1;
+        }
+        let mut name = String::new();
+        if let Some(worker) = self.workers.get_mut(&open.incarnation) {
+            worker.attempts.remove(&key);
+            name.clone_from(&worker.info.name);
+        }
+        let at = self.now;
+        self.write(Write::AttemptEnded { key, state, failure, message, worker: name, value, epochs, at });
+    }
+}

@@ -1,0 +1,244 @@
+//! What the scheduler wants done: first everything that is to be recorded, then what may be sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber};
+use foldwise_shared::record::EpochRecord;
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
+use foldwise_shared::value::Params;
+
+use super::event::{DataInfo, NewStudy, WorkerInfo};
+use crate::pruner::Decision;
+
+/// Something to do, in the order given. Nothing is sent before every write that came before it is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Record this.
+    Write(Write),
+    /// Tell a worker.
+    Send {
+        /// Its stream.
+        session: SessionId,
+        /// What.
+        message: ToWorker,
+    },
+    /// Close a stream that another has replaced.
+    Close {
+        /// The stream.
+        session: SessionId,
+    },
+    /// After [`super::Event::Drain`]: nothing runs any more.
+    Drained,
+}
+
+/// One change of the record. `at` is when it happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// A new study; its id was never used before.
+    Study {
+        /// Its row.
+        id: StudyId,
+        /// What it is.
+        study: Box<NewStudy>,
+        /// When.
+        at: Millis,
+    },
+    /// A study changed its state.
+    StudyState {
+        /// The study.
+        study: StudyId,
+        /// The new state.
+        state: StudyState,
+        /// Why, if there is more to say; replaces what was there.
+        message: Option<String>,
+        /// When.
+        at: Millis,
+    },
+    /// How long at least one fold of a study has been in training.
+    RunningTime {
+        /// The study.
+        study: StudyId,
+        /// Milliseconds in all.
+        running_ms: i64,
+    },
+    /// A worker opened a stream.
+    Worker {
+        /// Who it is.
+        worker: WorkerInfo,
+        /// When.
+        at: Millis,
+    },
+    /// A new trial in state Waiting, with all its folds Waiting.
+    Trial {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// Its params.
+        params: Params,
+        /// Where each came from.
+        origins: BTreeMap<String, Origin>,
+        /// How many folds it has.
+        folds: u32,
+        /// When.
+        at: Millis,
+    },
+    /// A trial changed its state.
+    TrialState {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The new state.
+        state: TrialState,
+        /// The finished state it is on its way to, if it is Stopping.
+        ending: Option<TrialState>,
+        /// The mean of its fold values, if it is Complete.
+        value: Option<f64>,
+        /// Their sample deviation, if it is Complete and has several folds.
+        std: Option<f64>,
+        /// Why it ended as it did; every finished state has one.
+        reason: Option<String>,
+        /// When.
+        at: Millis,
+    },
+    /// A fold changed its state.
+    FoldState {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The new state.
+        state: TrialState,
+        /// Its best validation loss, if it is Complete.
+        value: Option<f64>,
+        /// The epoch of that loss.
+        best_epoch: Option<Epoch>,
+        /// When.
+        at: Millis,
+    },
+    /// A fold was leased: a new lease and a new attempt, which is now the fold's newest.
+    AttemptStarted {
+        /// The attempt.
+        key: AttemptKey,
+        /// The lease.
+        lease: LeaseId,
+        /// Who got it.
+        worker: WorkerInfo,
+        /// The epoch it starts after; 0 for a fresh start.
+        start_epoch: Epoch,
+        /// When.
+        at: Millis,
+    },
+    /// An attempt ended, and its lease with it.
+    AttemptEnded {
+        /// The attempt.
+        key: AttemptKey,
+        /// How.
+        state: AttemptState,
+        /// Why, if it failed.
+        failure: Option<FailureClass>,
+        /// What there is to say about it.
+        message: Option<String>,
+        /// The worker's name.
+        worker: String,
+        /// The fold's value, if this attempt completed it.
+        value: Option<f64>,
+        /// Epochs it recorded.
+        epochs: u32,
+        /// When.
+        at: Millis,
+    },
+    /// An attempt finished an epoch. Its key (trial, fold, attempt, epoch) is new.
+    Epoch {
+        /// The study.
+        study: StudyId,
+        /// What was reported.
+        record: EpochRecord,
+        /// The worker's name.
+        worker: String,
+    },
+    /// A trial was pruned.
+    Decision {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold it was judged on.
+        fold: FoldIndex,
+        /// The epoch; none if a finished fold was judged.
+        epoch: Option<Epoch>,
+        /// Why.
+        decision: Decision,
+        /// When.
+        at: Millis,
+    },
+}
+
+/// What a worker is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToWorker {
+    /// The answer to a hello.
+    Welcome {
+        /// How long a lease lasts without a word.
+        lease_ms: i64,
+        /// How often to send one.
+        heartbeat_ms: i64,
+    },
+    /// Train this fold.
+    Assign(Box<Assignment>),
+    /// Stop an attempt, then say that it finished.
+    Stop {
+        /// The attempt.
+        key: AttemptKey,
+        /// Let the running epoch end and report it first.
+        after_epoch: bool,
+    },
+    /// An epoch is durable.
+    EpochRecorded {
+        /// The attempt.
+        key: AttemptKey,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The end of an attempt is durable.
+    EndRecorded {
+        /// The attempt.
+        key: AttemptKey,
+    },
+    /// This attempt is dead: stop it and send nothing more of it.
+    Revoked {
+        /// The attempt.
+        key: AttemptKey,
+    },
+}
+
+/// A lease of one fold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The attempt.
+    pub key: AttemptKey,
+    /// The trial's params.
+    pub params: Params,
+    /// The effective spec.
+    pub spec: Arc<StudySpec>,
+    /// What the data must be.
+    pub data: Arc<DataInfo>,
+    /// The seed of the fold's weights and batch order.
+    pub seed: u64,
+    /// The epoch to start after; 0 for a fresh start.
+    pub start_epoch: Epoch,
+}
+
+impl Assignment {
+    /// Which execution of the fold it is.
+    pub fn attempt(&self) -> Attempt {
+        self.key.attempt
+    }
+}

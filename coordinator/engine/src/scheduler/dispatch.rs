@@ -1,0 +1,134 @@
+//! Who trains what next: free slots, the queue of folds, and new trials.
+
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, StudyId, TrialNumber};
+use foldwise_shared::seed::fold_seed;
+use foldwise_shared::spec::Release;
+use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+
+use super::Scheduler;
+use super::command::{Assignment, ToWorker, Write};
+use super::study::{Fold, Open, Trial};
+
+impl Scheduler {
+    /// Fills the free slots: workers in the order of their incarnations, one fold each in turn.
+    pub(super) fn dispatch(&mut self) {
+        if self.draining {
+            return;
+        }
+        loop {
+            let free: Vec<String> = self
+                .workers
+                .iter()
+                .filter(|(_, worker)| worker.free_slots() > 0)
+                .map(|(incarnation, _)| incarnation.clone())
+                .collect();
+            let mut leased = false;
+            for incarnation in free {
+                leased |= self.lease_one(&incarnation);
+            }
+            if !leased {
+                return;
+            }
+        }
+    }
+
+    /// Leases one fold to a worker: of the study that has the fewest in training.
+    fn lease_one(&mut self, incarnation: &str) -> bool {
+        let Some(worker) = self.workers.get(incarnation) else { return false };
+        let mut studies: Vec<(u32, StudyId)> = self
+            .studies
+            .values()
+            .filter(|study| study.state == StudyState::Running && !worker.unfit.contains_key(&study.id))
+            .map(|study| (study.training, study.id))
+            .collect();
+        studies.sort_unstable();
+        for (_, study) in studies {
+            if let Some((trial, fold)) = self.next_fold(study) {
+                self.lease(incarnation, study, trial, fold);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn next_fold(&mut self, id: StudyId) -> Option<(TrialNumber, FoldIndex)> {
+        let study = self.studies.get(&id)?;
+        if !study.has_epochs() {
+            return None;
+        }
+        let races = study.races();
+        if let Some(found) = study.next_waiting(races) {
+            return Some(found);
+        }
+        if let Some(trial) = self.create_trial(id) {
+            return Some((trial, FoldIndex(0)));
+        }
+        // No other trial can fill the slot, so the race is over.
+        let study = self.studies.get(&id)?;
+        if races && study.spec.data.release == Release::Auto { study.next_waiting(false) } else { None }
+    }
+
+    fn create_trial(&mut self, id: StudyId) -> Option<TrialNumber> {
+        let at = self.now;
+        let study = self.studies.get_mut(&id)?;
+        let suggestion = study.next_suggestion()?;
+        let number = study.next_number;
+        study.next_number = TrialNumber(number.0 + 1);
+        let folds = study.spec.scheme().folds();
+        let trial = Trial {
+            params: suggestion.params.clone(),
+            state: TrialState::Waiting,
+            ending: None,
+            folds: (0..folds).map(|_| Fold::new()).collect(),
+        };
+        study.active.insert(number, trial);
+        let (params, origins) = (suggestion.params, suggestion.origins);
+        self.write(Write::Trial { study: id, trial: number, params, origins, folds, at });
+        Some(number)
+    }
+
+    fn lease(&mut self, incarnation: &str, study: StudyId, trial: TrialNumber, fold: FoldIndex) {
+        let Some(worker) = self.workers.get(incarnation).map(|worker| worker.info.clone()) else { return };
+        let session = self.workers.get(incarnation).and_then(|worker| worker.session);
+        let before = AttemptKey { study, trial, fold, attempt: Attempt(0) };
+        self.bury_expired(before);
+        let lease = LeaseId(self.last_lease.0 + 1);
+        self.last_lease = lease;
+        let Some(found) = self.studies.get_mut(&study) else { return };
+        found.reserved += u64::from(found.spec.train.epochs);
+        found.training += 1;
+        let (spec, data) = (found.spec.clone(), found.data.clone());
+        let Some(target) = found.active.get_mut(&trial) else { return };
+        let (params, first) = (target.params.clone(), target.state == TrialState::Waiting);
+        let Some(slot) = target.folds.get_mut(fold.0 as usize) else { return };
+        let key = AttemptKey { attempt: Attempt(slot.last_attempt.0 + 1), ..before };
+        slot.last_attempt = key.attempt;
+        slot.curve.clear();
+        slot.open =
+            Some(Open { attempt: key.attempt, incarnation: incarnation.to_owned(), expired: false, stopping: None });
+        if let Some(holder) = self.workers.get_mut(incarnation) {
+            holder.attempts.insert(key);
+        }
+        let (start_epoch, at) = (Epoch(0), self.now);
+        self.write(Write::AttemptStarted { key, lease, worker, start_epoch, at });
+        self.set_fold_state(key, TrialState::Running);
+        if first {
+            self.set_trial_state(study, trial, TrialState::Running, None, None);
+        }
+        if let Some(session) = session {
+            let seed = fold_seed(spec.study.seed, fold.0);
+            let assignment = Assignment { lease, key, params, spec, data, seed, start_epoch };
+            self.send(session, ToWorker::Assign(Box::new(assignment)));
+        }
+    }
+
+    /// The fold is given to another: the attempt whose worker fell silent is dead from now on.
+    fn bury_expired(&mut self, place: AttemptKey) {
+        let Some(fold) = self.studies.get_mut(&place.study).and_then(|study| study.fold_mut(place)) else { return };
+        let Some(open) = &fold.open else { return };
+        let key = AttemptKey { attempt: open.attempt, ..place };
+        *fold.failures.entry(FailureClass::Lost).or_insert(0) += 1;
+        let message = Some("its worker fell silent".to_owned());
+        self.end_attempt(key, AttemptState::Failed, Some(FailureClass::Lost), message, None);
+    }
+}

@@ -1,0 +1,148 @@
+//! What the scheduler is told.
+
+use foldwise_shared::ids::{AttemptKey, Epoch, SessionId, StudyId};
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::state::FailureClass;
+
+/// Something that happened outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A person created a study; its spec and data were checked.
+    CreateStudy(Box<NewStudy>),
+    /// A person wants no new leases; what runs finishes.
+    PauseStudy(StudyId),
+    /// A person lets a paused study go on.
+    UnpauseStudy(StudyId),
+    /// A person ends a study; what runs is stopped.
+    StopStudy(StudyId),
+    /// A worker opened a stream.
+    Hello {
+        /// Its stream.
+        session: SessionId,
+        /// Who it is.
+        worker: WorkerInfo,
+        /// The attempts it holds.
+        held: Vec<AttemptKey>,
+    },
+    /// A worker says how many attempts it can run side by side.
+    Ready {
+        /// Its stream.
+        session: SessionId,
+        /// The absolute number of slots, those in use included.
+        slots: u32,
+    },
+    /// A worker is alive.
+    Heartbeat {
+        /// Its stream.
+        session: SessionId,
+    },
+    /// A worker finished an epoch.
+    Epoch {
+        /// Its stream.
+        session: SessionId,
+        /// The attempt.
+        key: AttemptKey,
+        /// What it measured.
+        report: EpochReport,
+    },
+    /// An attempt ended as planned.
+    Finished {
+        /// Its stream.
+        session: SessionId,
+        /// The attempt.
+        key: AttemptKey,
+        /// Whether it was told to stop before its end.
+        stopped: bool,
+    },
+    /// An attempt ended without a result.
+    Failed {
+        /// Its stream.
+        session: SessionId,
+        /// The attempt.
+        key: AttemptKey,
+        /// Of what kind.
+        class: FailureClass,
+        /// What the worker says.
+        message: String,
+    },
+    /// A worker cannot train this study at all: its data differs or is not there.
+    Declined {
+        /// Its stream.
+        session: SessionId,
+        /// The attempt it hands back.
+        key: AttemptKey,
+        /// What the worker says.
+        message: String,
+    },
+    /// A stream closed; the worker may come back.
+    SessionClosed {
+        /// The stream.
+        session: SessionId,
+    },
+    /// A worker's process is known to be dead.
+    WorkerDied {
+        /// The name it was started with.
+        name: String,
+    },
+    /// A deadline passed.
+    Tick,
+    /// The coordinator itself slept: no lease may expire for that.
+    Overslept {
+        /// For how many milliseconds.
+        gap: i64,
+    },
+    /// The coordinator wants to end: no new leases; running epochs end and are recorded.
+    Drain,
+}
+
+/// A study that was checked and is to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewStudy {
+    /// The effective spec.
+    pub spec: StudySpec,
+    /// The study file as it was given.
+    pub spec_text: String,
+    /// The data it is about.
+    pub data: DataInfo,
+}
+
+/// The data of a study.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataInfo {
+    /// SHA-256 of the data.
+    pub data_digest: String,
+    /// SHA-256 of the splits.
+    pub splits_digest: String,
+    /// Training images in use.
+    pub images: u64,
+    /// Rows of an image.
+    pub height: u32,
+    /// Columns of an image.
+    pub width: u32,
+}
+
+/// Who a worker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// What a person calls it.
+    pub name: String,
+    /// Made at the start of its process; no two processes share one.
+    pub incarnation: String,
+    /// The device it trains on.
+    pub device: String,
+}
+
+/// What a worker measured in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochReport {
+    /// The epoch, from 1.
+    pub epoch: Epoch,
+    /// Mean loss over the training part; may be NaN or infinite.
+    pub train_loss: f64,
+    /// Mean loss over the validation part; may be NaN or infinite.
+    pub validation_loss: f64,
+    /// The step size in force.
+    pub learning_rate: f64,
+    /// How long it took.
+    pub seconds: f64,
+}

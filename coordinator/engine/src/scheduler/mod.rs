@@ -1,0 +1,145 @@
+//! The scheduler: a state machine that turns events into commands.
+//!
+//! [`Scheduler::handle`] is told what happened and when; it answers with what to record and what to send.
+//! [`Scheduler::next_deadline`] says when it wants a [`Event::Tick`] at the latest.
+//!
+//! Invariant: a message of an attempt that is not open changes nothing and is answered with Revoked.
+
+mod attempt;
+mod command;
+mod dispatch;
+mod ending;
+mod event;
+mod restore;
+mod snapshot;
+mod study;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use foldwise_shared::ids::{LeaseId, Millis, SessionId, StudyId};
+use foldwise_shared::state::{FailureClass, StudyState};
+
+pub use self::command::{Assignment, Command, ToWorker, Write};
+pub use self::event::{DataInfo, EpochReport, Event, NewStudy, WorkerInfo};
+pub use self::snapshot::{FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot};
+use self::study::Study;
+use self::worker::Worker;
+
+/// What a scheduler is started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How long a lease lasts without a word from the worker.
+    pub lease_ms: i64,
+    /// After a restart: the workers of before can never come back, so what they held is free at once.
+    pub forget_workers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { lease_ms: 30_000, forget_workers: false }
+    }
+}
+
+/// How often running time is recorded.
+const RUNNING_TIME_STEP_MS: i64 = 1_000;
+
+/// Failed trials in a row of class invalid or error that pause a study.
+const FAILED_IN_A_ROW: u32 = 5;
+
+/// How often a fold is tried again after a failure of this class.
+fn retries(class: FailureClass) -> u32 {
+    match class {
+        FailureClass::Lost => 3,
+        FailureClass::Preempted => u32::MAX,
+        FailureClass::OutOfMemory => 2,
+        FailureClass::Error => 1,
+        FailureClass::Diverged | FailureClass::Invalid => 0,
+    }
+}
+
+/// Everything that is decided, for all studies and workers of one coordinator.
+pub struct Scheduler {
+    options: Options,
+    studies: BTreeMap<StudyId, Study>,
+    /// By incarnation.
+    workers: BTreeMap<String, Worker>,
+    /// The incarnation behind each stream.
+    sessions: BTreeMap<SessionId, String>,
+    last_study: StudyId,
+    last_lease: LeaseId,
+    draining: bool,
+    drained: bool,
+    now: Millis,
+    out: Vec<Command>,
+}
+
+impl Scheduler {
+    /// Tells the scheduler what happened at `now`, which never goes backwards, and gets what is to be done.
+    pub fn handle(&mut self, now: Millis, event: Event) -> Vec<Command> {
+        self.advance(now);
+        match event {
+            Event::CreateStudy(study) => self.create_study(*study),
+            Event::PauseStudy(study) => self.change_state(study, StudyState::Running, StudyState::Paused),
+            Event::UnpauseStudy(study) => self.change_state(study, StudyState::Paused, StudyState::Running),
+            Event::StopStudy(study) => self.stop_study(study),
+            Event::Hello { session, worker, held } => self.hello(session, worker, &held),
+            Event::Ready { session, slots } => self.ready(session, slots),
+            Event::Heartbeat { session } => self.heard(session),
+            Event::Epoch { session, key, report } => self.epoch(session, key, report),
+            Event::Finished { session, key, stopped } => self.finished(session, key, stopped),
+            Event::Failed { session, key, class, message } => self.failed(session, key, class, message),
+            Event::Declined { session, key, message } => self.declined(session, key, message),
+            Event::SessionClosed { session } => self.session_closed(session),
+            Event::WorkerDied { name } => self.worker_died(&name),
+            Event::Tick => self.expire_leases(),
+            Event::Overslept { gap } => self.extend_leases(gap),
+            Event::Drain => self.drain(),
+        }
+        self.end_by_time();
+        self.dispatch();
+        self.end_studies();
+        self.record_running_time();
+        self.notice_drained();
+        std::mem::take(&mut self.out)
+    }
+
+    /// When something happens by itself: a lease expires, or a study's time is up.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let leases = self.workers.values().filter(|worker| self.has_unexpired(worker)).map(|worker| {
+            worker.heard_at.plus(self.options.lease_ms)
+        });
+        let budgets = self
+            .studies
+            .values()
+            .filter(|study| study.training > 0 && study.state != StudyState::Stopping)
+            .filter_map(|study| study.time_left().map(|left| self.now.plus(left.max(0))));
+        leases.chain(budgets).min()
+    }
+
+    fn write(&mut self, write: Write) {
+        self.out.push(Command::Write(write));
+    }
+
+    /// Lets time pass: the running time of every study with a fold in training grows.
+    fn advance(&mut self, now: Millis) {
+        let passed = now.since(self.now);
+        for study in self.studies.values_mut().filter(|study| study.training > 0) {
+            study.running_ms += passed;
+        }
+        self.now = self.now.max(now);
+    }
+
+    fn record_running_time(&mut self) {
+        for study in self.studies.values_mut() {
+            let news = study.running_ms - study.recorded_ms;
+            if news >= RUNNING_TIME_STEP_MS || (news > 0 && study.training == 0) {
+                study.recorded_ms = study.running_ms;
+                self.out.push(Command::Write(Write::RunningTime { study: study.id, running_ms: study.running_ms }));
+            }
+        }
+    }
+}

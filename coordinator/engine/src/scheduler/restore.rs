@@ -1,0 +1,122 @@
+//! Rebuilds the scheduler from what the store knows.
+
+use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis, TrialNumber};
+use foldwise_shared::state::{FailureClass, StudyState, TrialState};
+
+use super::command::Command;
+use super::ending::is_setting_error;
+use super::snapshot::{Snapshot, StudySnapshot, TrialSnapshot};
+use super::study::{Fold, Open, Study, Trial};
+use super::worker::Worker;
+use super::{Options, Scheduler};
+
+impl Scheduler {
+    /// A scheduler that goes on where the store ends. Every open lease gets a full lease time, or ends at once if
+    /// the workers of before are forgotten. The commands are to be carried out before the first event.
+    pub fn restore(snapshot: Snapshot, options: Options, now: Millis) -> (Self, Vec<Command>) {
+        let mut scheduler = Self {
+            options,
+            studies: Default::default(),
+            workers: Default::default(),
+            sessions: Default::default(),
+            last_study: snapshot.last_study,
+            last_lease: snapshot.last_lease,
+            draining: false,
+            drained: false,
+            now,
+            out: Vec::new(),
+        };
+        let mut open = Vec::new();
+        for study in snapshot.studies {
+            scheduler.restore_study(study, &mut open);
+        }
+        if options.forget_workers {
+            for key in open {
+                scheduler.give_back(key, FailureClass::Preempted, "the coordinator was restarted");
+            }
+            scheduler.workers.clear();
+        }
+        scheduler.finish_idle_trials();
+        scheduler.end_by_time();
+        scheduler.end_studies();
+        let commands = std::mem::take(&mut scheduler.out);
+        (scheduler, commands)
+    }
+
+    fn restore_study(&mut self, snapshot: StudySnapshot, open: &mut Vec<AttemptKey>) {
+        if snapshot.state == StudyState::Ended {
+            return;
+        }
+        let mut study = Study::new(snapshot.id, snapshot.spec, snapshot.data);
+        study.state = snapshot.state;
+        study.running_ms = snapshot.running_ms;
+        study.recorded_ms = snapshot.running_ms;
+        study.spent = snapshot.epochs;
+        study.failed_in_a_row = failed_in_a_row(&snapshot.trials);
+        study.next_number =
+            snapshot.trials.iter().map(|trial| TrialNumber(trial.number.0 + 1)).max().unwrap_or_default();
+        let planned = u64::from(study.spec.train.epochs);
+        for trial in snapshot.trials {
+            for (index, fold) in trial.folds.iter().enumerate() {
+                if let (TrialState::Complete, Some(value)) = (fold.state, fold.value) {
+                    study.peers.add_fold(trial.number, FoldIndex(index as u32), &fold.curve, value);
+                }
+            }
+            if trial.state.is_finished() {
+                continue;
+            }
+            let number = trial.number;
+            let mut folds = Vec::with_capacity(trial.folds.len());
+            for (index, fold) in trial.folds.into_iter().enumerate() {
+                let attempt = fold.last_attempt;
+                let key = AttemptKey { study: snapshot.id, trial: number, fold: FoldIndex(index as u32), attempt };
+                let holder = fold.open.map(|holder| {
+                    let incarnation = holder.worker.incarnation.clone();
+                    let now = self.now;
+                    let worker =
+                        self.workers.entry(incarnation.clone()).or_insert_with(|| Worker::new(holder.worker, now));
+                    worker.attempts.insert(key);
+                    open.push(key);
+                    study.training += 1;
+                    study.reserved += planned.saturating_sub(fold.curve.len() as u64);
+                    Open { attempt, incarnation, expired: false, stopping: None }
+                });
+                // A lease that had expired is open again, with a full lease time.
+                let state = if holder.is_some() && fold.state == TrialState::Waiting { TrialState::Running } else { fold.state };
+                folds.push(Fold {
+                    state,
+                    value: fold.value,
+                    best_epoch: fold.best_epoch,
+                    last_attempt: attempt,
+                    failures: fold.failures,
+                    open: holder,
+                    curve: fold.curve,
+                });
+            }
+            let ending = trial.ending.map(|state| (state, trial.reason.unwrap_or_default()));
+            study.active.insert(number, Trial { params: trial.params, state: trial.state, ending, folds });
+        }
+        self.studies.insert(study.id, study);
+    }
+
+    fn finish_idle_trials(&mut self) {
+        let ending: Vec<_> = self
+            .studies
+            .values()
+            .flat_map(|study| study.active.keys().map(|number| (study.id, *number)))
+            .collect();
+        for (study, number) in ending {
+            self.finish_trial_if_idle(study, number);
+        }
+    }
+}
+
+/// How many of the latest trials failed one after the other because of a setting.
+fn failed_in_a_row(trials: &[TrialSnapshot]) -> u32 {
+    let mut finished: Vec<&TrialSnapshot> = trials.iter().filter(|trial| trial.state.is_finished()).collect();
+    finished.sort_by_key(|trial| (trial.finished_at, trial.number));
+    let failed = |trial: &&&TrialSnapshot| {
+        trial.state == TrialState::Failed && trial.reason.as_deref().is_some_and(is_setting_error)
+    };
+    finished.iter().rev().take_while(failed).count() as u32
+}

@@ -1,0 +1,187 @@
+//! The scheduler's picture of a study: its unfinished trials, its peers and its budget.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
+use foldwise_shared::spec::{Release, StudySpec};
+use foldwise_shared::state::{FailureClass, StudyState, TrialState};
+use foldwise_shared::value::Params;
+
+use super::event::DataInfo;
+use crate::pruner::{Peers, Pruner};
+use crate::sampler::{Suggestion, suggest};
+
+pub(super) struct Study {
+    pub id: StudyId,
+    pub spec: Arc<StudySpec>,
+    pub data: Arc<DataInfo>,
+    pub state: StudyState,
+    pub pruner: Pruner,
+    pub peers: Peers,
+    /// The trials that are not finished.
+    pub active: BTreeMap<TrialNumber, Trial>,
+    pub next_number: TrialNumber,
+    /// Epochs recorded, those of ended attempts included.
+    pub spent: u64,
+    /// Epochs that open attempts may still record.
+    pub reserved: u64,
+    /// Attempts that are open and whose lease has not expired.
+    pub training: u32,
+    pub running_ms: i64,
+    /// What of `running_ms` is recorded.
+    pub recorded_ms: i64,
+    /// Failed trials of class invalid or error since one went well.
+    pub failed_in_a_row: u32,
+}
+
+pub(super) struct Trial {
+    pub params: Params,
+    pub state: TrialState,
+    /// How and why it will end, once that is decided.
+    pub ending: Option<(TrialState, String)>,
+    pub folds: Vec<Fold>,
+}
+
+pub(super) struct Fold {
+    pub state: TrialState,
+    pub value: Option<f64>,
+    pub best_epoch: Option<Epoch>,
+    pub last_attempt: Attempt,
+    pub failures: BTreeMap<FailureClass, u32>,
+    pub open: Option<Open>,
+    /// Validation losses of the newest attempt, epoch 1 first.
+    pub curve: Vec<Option<f64>>,
+}
+
+/// An attempt that is not over.
+pub(super) struct Open {
+    pub attempt: Attempt,
+    pub incarnation: String,
+    /// Its worker fell silent: the fold may be leased again, and until then the worker may come back.
+    pub expired: bool,
+    /// It was told to stop.
+    pub stopping: Option<StopOrder>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopOrder {
+    Now,
+    AfterEpoch,
+}
+
+impl Fold {
+    pub fn new() -> Self {
+        Self {
+            state: TrialState::Waiting,
+            value: None,
+            best_epoch: None,
+            last_attempt: Attempt(0),
+            failures: BTreeMap::new(),
+            open: None,
+            curve: Vec::new(),
+        }
+    }
+
+    pub fn is_training(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.expired)
+    }
+
+    /// The least loss of the curve (the greatest, where more is better) and its epoch.
+    pub fn best(&self, spec: &StudySpec) -> Option<(f64, Epoch)> {
+        let mut best: Option<(f64, Epoch)> = None;
+        for (position, value) in self.curve.iter().enumerate() {
+            if let Some(value) = *value
+                && best.is_none_or(|(least, _)| spec.study.direction.is_better(value, least))
+            {
+                best = Some((value, Epoch(position as u32 + 1)));
+            }
+        }
+        best
+    }
+}
+
+impl Trial {
+    pub fn has_open(&self) -> bool {
+        self.folds.iter().any(|fold| fold.open.is_some())
+    }
+
+    /// The mean of the fold values and their sample deviation (n - 1 in the denominator).
+    pub fn value(&self) -> (f64, Option<f64>) {
+        let values: Vec<f64> = self.folds.iter().filter_map(|fold| fold.value).collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+        (mean, (values.len() > 1).then(|| libm::sqrt(squares / (count - 1.0))))
+    }
+}
+
+impl Study {
+    pub fn new(id: StudyId, spec: StudySpec, data: DataInfo) -> Self {
+        Self {
+            id,
+            state: StudyState::Running,
+            pruner: Pruner::from_spec(&spec),
+            peers: Peers::new(spec.scheme().folds()),
+            spec: Arc::new(spec),
+            data: Arc::new(data),
+            active: BTreeMap::new(),
+            next_number: TrialNumber(0),
+            spent: 0,
+            reserved: 0,
+            training: 0,
+            running_ms: 0,
+            recorded_ms: 0,
+            failed_in_a_row: 0,
+        }
+    }
+
+    pub fn fold_mut(&mut self, key: AttemptKey) -> Option<&mut Fold> {
+        self.active.get_mut(&key.trial)?.folds.get_mut(key.fold.0 as usize)
+    }
+
+    pub fn fold(&self, key: AttemptKey) -> Option<&Fold> {
+        self.active.get(&key.trial)?.folds.get(key.fold.0 as usize)
+    }
+
+    /// Whether the epochs of one more attempt are left in the budget.
+    pub fn has_epochs(&self) -> bool {
+        let wanted = self.spent + self.reserved + u64::from(self.spec.train.epochs);
+        self.spec.budget.total_epochs.is_none_or(|total| wanted <= total)
+    }
+
+    /// Milliseconds until the wall-time budget is used up; none without one.
+    pub fn time_left(&self) -> Option<i64> {
+        self.spec.wall_time_ms().map(|budget| budget.saturating_sub(self.running_ms))
+    }
+
+    /// The params of the next trial, if budget and sampler allow one.
+    pub fn next_suggestion(&self) -> Option<Suggestion> {
+        let allowed = self.spec.budget.trials.is_none_or(|trials| self.next_number.0 < trials);
+        if !allowed || self.state != StudyState::Running {
+            return None;
+        }
+        suggest(&self.spec, self.next_number)
+    }
+
+    /// Whether the next fold of a trial waits until the one before has survived.
+    pub fn races(&self) -> bool {
+        match self.spec.data.release {
+            Release::All => false,
+            Release::Race => true,
+            Release::Auto => self.pruner != Pruner::None,
+        }
+    }
+
+    /// The waiting fold to lease next: of the oldest trial the lowest. With `apart`, only folds of trials of which
+    /// no other fold is in training.
+    pub fn next_waiting(&self, apart: bool) -> Option<(TrialNumber, FoldIndex)> {
+        self.active
+            .iter()
+            .filter(|(_, trial)| trial.ending.is_none() && !(apart && trial.folds.iter().any(Fold::is_training)))
+            .find_map(|(number, trial)| {
+                let fold = trial.folds.iter().position(|fold| fold.state == TrialState::Waiting)?;
+                Some((*number, FoldIndex(fold as u32)))
+            })
+    }
+}

@@ -1,0 +1,196 @@
+//! Workers: their streams, their leases, and what happens when they fall silent, come back or die.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldwise_shared::ids::{AttemptKey, Millis, SessionId, StudyId};
+use foldwise_shared::state::{AttemptState, FailureClass, TrialState};
+
+use super::command::{Command, ToWorker, Write};
+use super::event::WorkerInfo;
+use super::study::StopOrder;
+use super::{Scheduler, retries};
+
+pub(super) struct Worker {
+    pub info: WorkerInfo,
+    pub session: Option<SessionId>,
+    /// The absolute number of slots; 0 until it said so on this stream.
+    pub slots: u32,
+    pub heard_at: Millis,
+    /// Its open attempts.
+    pub attempts: BTreeSet<AttemptKey>,
+    /// The studies it cannot train, and why.
+    pub unfit: BTreeMap<StudyId, String>,
+}
+
+impl Worker {
+    pub fn new(info: WorkerInfo, now: Millis) -> Self {
+        Self { info, session: None, slots: 0, heard_at: now, attempts: BTreeSet::new(), unfit: BTreeMap::new() }
+    }
+
+    pub fn free_slots(&self) -> usize {
+        match self.session {
+            Some(_) => (self.slots as usize).saturating_sub(self.attempts.len()),
+            None => 0,
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn hello(&mut self, session: SessionId, info: WorkerInfo, held: &[AttemptKey]) {
+        let incarnation = info.incarnation.clone();
+        self.write(Write::Worker { worker: info.clone(), at: self.now });
+        let now = self.now;
+        let worker = self.workers.entry(incarnation.clone()).or_insert_with(|| Worker::new(info.clone(), now));
+        worker.info = info;
+        worker.slots = 0;
+        let replaced = worker.session.replace(session);
+        if let Some(replaced) = replaced.filter(|replaced| *replaced != session) {
+            self.sessions.remove(&replaced);
+            self.out.push(Command::Close { session: replaced });
+        }
+        self.sessions.insert(session, incarnation.clone());
+        let lease_ms = self.options.lease_ms;
+        self.send(session, ToWorker::Welcome { lease_ms, heartbeat_ms: (lease_ms / 3).max(1) });
+        self.heard(session);
+
+        let open = self.workers.get(&incarnation).map(|worker| worker.attempts.clone()).unwrap_or_default();
+        for key in open.iter().filter(|key| !held.contains(key)) {
+            self.give_back(*key, FailureClass::Preempted, "the worker does not hold it any more");
+        }
+        for key in held {
+            if !open.contains(key) {
+                self.send(session, ToWorker::Revoked { key: *key });
+            } else if let Some(order) = self.stop_order(*key) {
+                self.send(session, ToWorker::Stop { key: *key, after_epoch: order == StopOrder::AfterEpoch });
+            }
+        }
+    }
+
+    fn stop_order(&self, key: AttemptKey) -> Option<StopOrder> {
+        self.studies.get(&key.study)?.fold(key)?.open.as_ref()?.stopping
+    }
+
+    pub(super) fn ready(&mut self, session: SessionId, slots: u32) {
+        self.heard(session);
+        if let Some(worker) = self.worker_of(session) {
+            worker.slots = slots;
+        }
+    }
+
+    pub(super) fn worker_of(&mut self, session: SessionId) -> Option<&mut Worker> {
+        self.workers.get_mut(self.sessions.get(&session)?)
+    }
+
+    /// Any word of a worker renews its leases, expired ones too.
+    pub(super) fn heard(&mut self, session: SessionId) {
+        let now = self.now;
+        let Some(worker) = self.worker_of(session) else { return };
+        worker.heard_at = now;
+        let attempts: Vec<AttemptKey> = worker.attempts.iter().copied().collect();
+        for key in attempts {
+            let Some(study) = self.studies.get_mut(&key.study) else { continue };
+            let Some(open) = study.fold_mut(key).and_then(|fold| fold.open.as_mut()) else { continue };
+            if std::mem::take(&mut open.expired) {
+                study.training += 1;
+                self.set_fold_state(key, TrialState::Running);
+            }
+        }
+    }
+
+    pub(super) fn session_closed(&mut self, session: SessionId) {
+        let Some(incarnation) = self.sessions.remove(&session) else { return };
+        let Some(worker) = self.workers.get_mut(&incarnation) else { return };
+        worker.session = None;
+        if worker.attempts.is_empty() {
+            self.workers.remove(&incarnation);
+        }
+    }
+
+    pub(super) fn worker_died(&mut self, name: &str) {
+        let dead: Vec<String> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.info.name == name)
+            .map(|(incarnation, _)| incarnation.clone())
+            .collect();
+        for incarnation in dead {
+            let attempts = self.workers.get(&incarnation).map(|worker| worker.attempts.clone()).unwrap_or_default();
+            for key in attempts {
+                self.give_back(key, FailureClass::Lost, "its worker's process ended");
+            }
+            if let Some(session) = self.workers.remove(&incarnation).and_then(|worker| worker.session) {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    /// Ends an attempt from this side and queues its fold again, or fails its trial if that was once too often.
+    pub(super) fn give_back(&mut self, key: AttemptKey, class: FailureClass, message: &str) {
+        self.end_attempt(key, AttemptState::Failed, Some(class), Some(message.to_owned()), None);
+        self.after_failure(key, class, message);
+    }
+
+    pub(super) fn has_unexpired(&self, worker: &Worker) -> bool {
+        worker.attempts.iter().any(|key| {
+            self.studies.get(&key.study).and_then(|study| study.fold(*key)).is_some_and(|fold| fold.is_training())
+        })
+    }
+
+    pub(super) fn expire_leases(&mut self) {
+        let lease_ms = self.options.lease_ms;
+        let silent: Vec<AttemptKey> = self
+            .workers
+            .values()
+            .filter(|worker| worker.heard_at.plus(lease_ms) <= self.now)
+            .flat_map(|worker| worker.attempts.iter().copied())
+            .collect();
+        for key in silent {
+            self.expire(key);
+        }
+        let forgotten = |worker: &Worker| worker.session.is_none() && worker.attempts.is_empty();
+        self.workers.retain(|_, worker| !forgotten(worker));
+    }
+
+    /// The lease of an attempt ran out: its fold is queued again, but until somebody takes it the worker may come
+    /// back. Where there is nothing to come back to, the attempt ends.
+    fn expire(&mut self, key: AttemptKey) {
+        const SILENT: &str = "its worker fell silent";
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let Some(trial) = study.active.get(&key.trial) else { return };
+        let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
+        let Some(open) = fold.open.as_ref().filter(|open| !open.expired) else { return };
+        let lost = fold.failures.get(&FailureClass::Lost).copied().unwrap_or(0);
+        if trial.ending.is_some() || open.stopping.is_some() || lost >= retries(FailureClass::Lost) {
+            self.give_back(key, FailureClass::Lost, SILENT);
+            return;
+        }
+        if let Some(open) = study.fold_mut(key).and_then(|fold| fold.open.as_mut()) {
+            open.expired = true;
+        }
+        study.training -= 1;
+        self.set_fold_state(key, TrialState::Waiting);
+    }
+
+    /// The coordinator itself was away: nobody else is to blame for the silence.
+    pub(super) fn extend_leases(&mut self, gap: i64) {
+        for worker in self.workers.values_mut() {
+            worker.heard_at = worker.heard_at.plus(gap).min(self.now);
+        }
+    }
+
+    pub(super) fn send(&mut self, session: SessionId, message: ToWorker) {
+        self.out.push(Command::Send { session, message });
+    }
+
+    /// Sends to whoever holds an attempt, if it is connected.
+    pub(super) fn send_to_holder(&mut self, key: AttemptKey, message: ToWorker) {
+        let session = self
+            .studies
+            .get(&key.study)
+            .and_then(|study| study.fold(key)?.open.as_ref())
+            .and_then(|open| self.workers.get(&open.incarnation)?.session);
+        if let Some(session) = session {
+            self.send(session, message);
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! What can be written after `foldwise`: every command, flag and variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand};
+use foldwise_shared::ids::TrialNumber;
+use foldwise_shared::state::{StudyState, TrialState};
+
+use super::render::Format;
+use crate::store::TrialSort;
+
+/// The database where no other is named.
+const DATABASE: &str = "./foldwise.db";
+
+/// Search hyperparameters with many workers, fold by fold.
+///
+/// `foldwise run FILE` does everything on this machine: it keeps the database, starts one worker a GPU (or one a
+/// core), shows the progress and ends with the best trial. `foldwise serve` keeps the database for workers on other
+/// machines. Every other command looks into a database or asks a coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "foldwise", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_long_help = "\
+Examples:
+  foldwise run deploy/studies/demo.toml --db demo.db
+  foldwise trial list demo --db demo.db --state complete --sort value --limit 5
+  foldwise curve demo --db demo.db --trial 3 -o csv > curve.csv
+  foldwise best demo --coordinator http://head:7654
+
+Data goes to standard output, everything else to standard error. Every flag has a variable (FOLDWISE_*), named in its
+help. NO_COLOR and RUST_LOG are honored.
+
+Exit codes:
+  0    done
+  1    something happened: the disk, the network, a worker, a study that failed
+  2    what was written cannot work: a flag, a study file, a name that does not exist
+  130  interrupted; `foldwise resume` goes on")]
+pub struct Cli {
+    /// Say more on standard error.
+    #[arg(short, long, global = true, env = "FOLDWISE_VERBOSE", value_parser = FalseyValueParser::new())]
+    #[arg(action = clap::ArgAction::SetTrue)]
+    pub verbose: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a study file on this machine until the study ends.
+    Run(RunArgs),
+    /// Go on with a study that was interrupted.
+    Resume(ResumeArgs),
+    /// Keep a database for workers on other machines.
+    Serve(ServeArgs),
+    /// Create, look at and steer studies.
+    #[command(subcommand)]
+    Study(StudyCommand),
+    /// Look at trials.
+    #[command(subcommand)]
+    Trial(TrialCommand),
+    /// Show the best trial of a study.
+    Best(BestArgs),
+    /// Show the losses of a study, epoch by epoch.
+    Curve(CurveArgs),
+    /// Print the JSON Schema of the study file.
+    Schema,
+    /// Fetch and look at data sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+/// `foldwise run`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The same file on the same database goes on with its study; a file that differs from the stored study is refused with
+the differences. Ctrl-C lets the running epochs end and records them; a second one stops at once.
+
+Examples:
+  foldwise run deploy/studies/demo.toml
+  foldwise run study.toml --db study.db --workers 2 --set budget.trials=6 --set train.epochs=10")]
+pub struct RunArgs {
+    /// The study file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Lay one setting over the file; repeat it for more. In the variable: one a line.
+    #[arg(long = "set", value_name = "KEY=VALUE", env = "FOLDWISE_SET", value_delimiter = '\n')]
+    pub sets: Vec<String>,
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// The workers.
+    #[command(flatten)]
+    pub workers: WorkersArgs,
+}
+
+/// `foldwise resume`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  foldwise resume
+  foldwise resume mnist-random --db study.db")]
+pub struct ResumeArgs {
+    /// The study; may be left out where only one has not ended.
+    #[arg(value_name = "STUDY")]
+    pub study: Option<String>,
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// The workers.
+    #[command(flatten)]
+    pub workers: WorkersArgs,
+}
+
+/// `foldwise serve`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Whoever reaches the address can use the coordinator unless a token is asked for: give --token-file (or FOLDWISE_TOKEN)
+before listening on anything but 127.0.0.1.
+
+Examples:
+  foldwise serve --db study.db
+  foldwise serve --listen 0.0.0.0:7654 --token-file token.txt")]
+pub struct ServeArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS", env = "FOLDWISE_LISTEN", default_value = "127.0.0.1:7654")]
+    pub listen: SocketAddr,
+    /// What callers must know.
+    #[command(flatten)]
+    pub token: TokenArgs,
+}
+
+/// Which database a coordinator keeps.
+#[derive(Debug, Args)]
+pub struct DatabaseArgs {
+    /// The database; made if it is not there.
+    #[arg(long = "db", value_name = "PATH", env = "FOLDWISE_DB", default_value = DATABASE)]
+    pub path: PathBuf,
+}
+
+/// The workers that `run` and `resume` start.
+#[derive(Debug, Args)]
+pub struct WorkersArgs {
+    /// How many worker processes; without it one a GPU, or one a core on a CPU.
+    #[arg(long = "workers", value_name = "N", env = "FOLDWISE_WORKERS")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub count: Option<u32>,
+    /// What they train on: auto, cpu or cuda:N.
+    #[arg(long, value_name = "DEVICE", env = "FOLDWISE_DEVICE", default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Show the progress as plain lines even on a terminal.
+    #[arg(long, env = "FOLDWISE_PLAIN", value_parser = FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub plain: bool,
+}
+
+/// The secret that a coordinator asks for.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// A file that holds the secret to know at the coordinator; in place of FOLDWISE_TOKEN.
+    #[arg(long, value_name = "FILE", env = "FOLDWISE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The secret itself. Hidden, because a command line can be read by everyone on the machine.
+    #[arg(long, hide = true, env = "FOLDWISE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Where a query looks: into a database, or at a coordinator.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// The database to read. [default: ./foldwise.db]
+    #[arg(long, value_name = "PATH", env = "FOLDWISE_DB", conflicts_with = "coordinator")]
+    pub db: Option<PathBuf>,
+    /// The coordinator to ask in place of a database, such as http://head:7654.
+    #[arg(long, value_name = "URL", env = "FOLDWISE_COORDINATOR")]
+    pub coordinator: Option<String>,
+    /// What to show it.
+    #[command(flatten)]
+    pub token: TokenArgs,
+}
+
+impl SourceArgs {
+    /// The database that is meant where no coordinator is.
+    pub fn database(&self) -> PathBuf {
+        self.db.clone().unwrap_or_else(|| DATABASE.into())
+    }
+}
+
+/// How the answer is written.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// How to write the answer.
+    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", env = "FOLDWISE_OUTPUT")]
+    #[arg(default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// A query: where it looks and how it answers.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// Where it looks.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How it answers.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `foldwise study`
+#[derive(Debug, Subcommand)]
+pub enum StudyCommand {
+    /// Record the study of a file, for workers to begin with.
+    Create {
+        /// The study file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Lay one setting over the file; repeat it for more. In the variable: one a line.
+        #[arg(long = "set", value_name = "KEY=VALUE", env = "FOLDWISE_SET", value_delimiter = '\n')]
+        sets: Vec<String>,
+        /// Where and how.
+        #[command(flatten)]
+        query: QueryArgs,
+    },
+    /// List the studies.
+    List {
+        /// Only studies in these states: running, paused, stopping, ended.
+        #[arg(long = "state", value_name = "STATE", env = "FOLDWISE_STATE", value_delimiter = ',')]
+        states: Vec<StudyState>,
+        /// Where and how.
+        #[command(flatten)]
+        query: QueryArgs,
+    },
+    /// Show a study: what it is, how far it is, its best trial.
+    Show(NamedStudy),
+    /// Give out no more folds; what runs finishes.
+    Pause(NamedStudy),
+    /// Let a paused study go on.
+    Unpause(NamedStudy),
+    /// End a study: what runs is stopped, its trials are cancelled.
+    Stop(NamedStudy),
+}
+
+/// A study by its name.
+#[derive(Debug, Args)]
+pub struct NamedStudy {
+    /// The study's name.
+    #[arg(value_name = "STUDY")]
+    pub name: String,
+    /// Where and how.
+    #[command(flatten)]
+    pub query: QueryArgs,
+}
+
+/// `foldwise trial`
+#[derive(Debug, Subcommand)]
+pub enum TrialCommand {
+    /// List the trials of a study.
+    #[command(after_long_help = "\
+Examples:
+  foldwise trial list demo --state complete,pruned
+  foldwise trial list demo --sort value --limit 5 -o json")]
+    List(TrialListArgs),
+    /// Show a trial: its params, its folds, and why it was pruned.
+    Show {
+        /// The study's name.
+        #[arg(value_name = "STUDY")]
+        study: String,
+        /// The trial's number, from 0.
+        #[arg(value_name = "NUMBER", value_parser = trial_number)]
+        number: TrialNumber,
+        /// Where and how.
+        #[command(flatten)]
+        query: QueryArgs,
+    },
+}
+
+/// `foldwise trial list`
+#[derive(Debug, Args)]
+pub struct TrialListArgs {
+    /// The study's name.
+    #[arg(value_name = "STUDY")]
+    pub study: String,
+    /// Only trials in these states: waiting, running, stopping, complete, pruned, failed, cancelled.
+    #[arg(long = "state", value_name = "STATE", env = "FOLDWISE_STATE", value_delimiter = ',')]
+    pub states: Vec<TrialState>,
+    /// By number, value, created or finished; a `-` in front turns it round. Trials without come last.
+    #[arg(long, value_name = "KEY", env = "FOLDWISE_SORT", default_value = "number", allow_hyphen_values = true)]
+    pub sort: TrialOrder,
+    /// At most so many.
+    #[arg(long, value_name = "N", env = "FOLDWISE_LIMIT")]
+    pub limit: Option<u32>,
+    /// Where and how.
+    #[command(flatten)]
+    pub query: QueryArgs,
+}
+
+/// `foldwise best`
+#[derive(Debug, Args)]
+pub struct BestArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: NamedStudy,
+}
+
+/// `foldwise curve`
+#[derive(Debug, Args)]
+pub struct CurveArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: NamedStudy,
+    /// Only this trial.
+    #[arg(long, value_name = "NUMBER", env = "FOLDWISE_TRIAL", value_parser = trial_number)]
+    pub trial: Option<TrialNumber>,
+    /// Also the epochs that a newer attempt has replaced.
+    #[arg(long, env = "FOLDWISE_ALL_ATTEMPTS", value_parser = FalseyValueParser::new())]
+    #[arg(action = clap::ArgAction::SetTrue)]
+    pub all_attempts: bool,
+}
+
+/// `foldwise data`
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Bring published data sets into the download cache; those that are there are checked.
+    Fetch {
+        /// mnist, fashion-mnist; both without a name.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// How to write the answer.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show what a data set holds and a few of its images.
+    Show {
+        /// mnist, fashion-mnist, synthetic-digits, or a path to IDX files.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// How to write the answer.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+/// What a worker trains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// Every GPU there is, or the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// One GPU.
+    Cuda(u32),
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no device; write auto, cpu or cuda:N, such as cuda:0");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Self::Cuda).ok_or_else(wrong),
+        }
+    }
+}
+
+/// In which order trials are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrialOrder {
+    /// By what.
+    pub key: TrialSort,
+    /// The largest or latest first.
+    pub descending: bool,
+}
+
+impl FromStr for TrialOrder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (word, descending) = text.strip_prefix('-').map_or((text, false), |word| (word, true));
+        let key = match word {
+            "number" => TrialSort::Number,
+            "value" => TrialSort::Value,
+            "created" => TrialSort::Created,
+            "finished" => TrialSort::Finished,
+            _ => return Err("use number, value, created or finished, with a `-` in front to turn it round".into()),
+        };
+        Ok(Self { key, descending })
+    }
+}
+
+impl std::fmt::Display for TrialOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self.key {
+            TrialSort::Number => "number",
+            TrialSort::Value => "value",
+            TrialSort::Created => "created",
+            TrialSort::Finished => "finished",
+        };
+        write!(f, "{}{word}", if self.descending { "-" } else { "" })
+    }
+}
+
+fn trial_number(text: &str) -> Result<TrialNumber, String> {
+    text.parse().map(TrialNumber).map_err(|_| "a trial is named by its number, from 0".into())
+}
+
+impl Cli {
+    /// The command line of this process; on a mistake, or for `--help`, prints and exits.
+    pub fn read() -> Self {
+        Self::parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_that_kubernetes_does_not_set() {
+        fn check(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
+                let id = arg.get_id();
+                if ["help", "version"].contains(&id.as_str()) {
+                    continue;
+                }
+                let name = arg.get_env().unwrap_or_else(|| panic!("{}: {id} has no variable", command.get_name()));
+                let name = name.to_str().expect("UTF-8");
+                assert!(name.starts_with("FOLDWISE_"), "{name}");
+                assert!(!["_PORT", "_HOST", "_SERVICE"].iter().any(|end| name.ends_with(end)), "{name}");
+                assert!(arg.get_help().is_some(), "{}: {id} has no help", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn a_run_with_everything() {
+        let line = "foldwise run s.toml --db x.db --workers 3 --device cuda:1 --set a.b=1 --set c={x=1,y=2} --plain -v";
+        let cli = parse(line).expect("a command line");
+        assert!(cli.verbose);
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        assert_eq!((run.file, run.database.path), ("s.toml".into(), "x.db".into()));
+        assert_eq!(run.sets, ["a.b=1", "c={x=1,y=2}"]);
+        assert_eq!((run.workers.count, run.workers.device, run.workers.plain), (Some(3), Device::Cuda(1), true));
+    }
+
+    #[test]
+    fn trial_list_takes_several_states_and_a_descending_order() {
+        let cli = parse("foldwise trial list s --state complete,pruned --state failed --sort -value --limit 5 -o json");
+        let Command::Trial(TrialCommand::List(list)) = cli.expect("a command line").command else {
+            panic!("not a list")
+        };
+        assert_eq!(list.states, [TrialState::Complete, TrialState::Pruned, TrialState::Failed]);
+        assert_eq!(list.sort, TrialOrder { key: TrialSort::Value, descending: true });
+        assert_eq!(list.sort.to_string(), "-value");
+        assert_eq!((list.limit, list.query.output.format), (Some(5), Format::Json));
+        assert_eq!(list.query.source.database(), PathBuf::from("./foldwise.db"));
+    }
+
+    #[test]
+    fn mistakes_say_what_would_be_right() {
+        for (line, part) in [
+            ("foldwise run s.toml --workers 0", "1..=1024"),
+            ("foldwise run s.toml --device gpu", "write auto, cpu or cuda:N"),
+            ("foldwise run s.toml --device cuda:x", "cuda:0"),
+            ("foldwise trial list s --state done", "expected one of waiting, running"),
+            ("foldwise trial list s --sort size", "number, value, created or finished"),
+            ("foldwise trial show s -- -1", "its number, from 0"),
+            ("foldwise best s --db a --coordinator http://b", "cannot be used with"),
+            ("foldwise serve --listen 7654", "invalid socket address"),
+            ("foldwise stdy list", "study"),
+        ] {
+            let message = parse(line).expect_err(line);
+            assert!(message.contains(part), "{line}\n  gave: {message}\n  want: {part}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A coordinator as a query sees it: each method is one call, answered in our own types.
+
+use std::time::Duration;
+
+use foldwise_proto::MAX_MESSAGE_BYTES;
+use foldwise_proto::convert::WireError;
+use foldwise_proto::v1::study_service_client::StudyServiceClient;
+use foldwise_proto::v1::{
+    CreateStudyRequest, GetCurveRequest, GetTrialRequest, ListStudiesRequest, ListTrialsRequest, StudyRequest,
+};
+use foldwise_shared::ids::TrialNumber;
+use foldwise_shared::record::{DecisionRecord, EpochRecord, StudyRecord, TrialRecord};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use super::args::{TokenArgs, TrialOrder};
+use super::error::CliError;
+use crate::store::TrialQuery;
+
+/// How long to wait for somebody at the address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// A connection to a coordinator, and the threads it needs.
+pub struct Remote {
+    url: String,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// Shows the secret with every call.
+#[derive(Clone)]
+struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl TokenArgs {
+    /// The secret, from the file or the variable.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is empty.
+    pub fn read(&self) -> Result<Option<String>, CliError> {
+        let Some(path) = &self.token_file else {
+            return Ok(self.token.clone().filter(|token| !token.is_empty()));
+        };
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| CliError::usage(format!("failed to read the token file {shown}: {error}")))?;
+        match text.trim() {
+            "" => Err(CliError::usage(format!("the token file {shown} is empty; put one line with the secret in it"))),
+            token => Ok(Some(token.to_owned())),
+        }
+    }
+}
+
+impl Remote {
+    /// Connects to the coordinator at `url`, `http://` understood.
+    ///
+    /// # Errors
+    /// An address that is none, or nobody there.
+    pub fn connect(url: &str, token: Option<String>) -> Result<Self, CliError> {
+        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let wrong =
+            |problem: String| CliError::usage(format!("`{url}` is no address of a coordinator ({problem}); write http://NAME:7654"));
+        let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
+        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().authority().is_none() {
+            return Err(wrong("only http:// is spoken".into()));
+        }
+        let bearer = token
+            .map(|token| format!("Bearer {token}").parse())
+            .transpose()
+            .map_err(|_| CliError::usage("the token has characters that cannot be sent; use letters and digits"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+        let channel = runtime.block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).connect()).map_err(|error| {
+            CliError::Happened {
+                message: format!("nobody answers at {url}: {}", innermost(&error)),
+                help: Some("`foldwise serve` starts a coordinator; --db reads a database without one".into()),
+            }
+        })?;
+        let client = StudyServiceClient::with_interceptor(channel, Bearer(bearer))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { url: url.to_owned(), client, runtime })
+    }
+
+    /// Every study.
+    pub fn studies(&self) -> Result<Vec<StudyRecord>, CliError> {
+        let response = self.call(async |client| client.list_studies(ListStudiesRequest {}).await)?;
+        response.studies.into_iter().map(|study| study.try_into().map_err(|error| self.garbled(error))).collect()
+    }
+
+    /// A study; none if there is none of that name.
+    pub fn study(&self, name: &str) -> Result<Option<StudyRecord>, CliError> {
+        let request = StudyRequest { name: name.to_owned() };
+        let found = self.find(async |client| client.get_study(request).await)?;
+        found.map(|study| study.try_into().map_err(|error| self.garbled(error))).transpose()
+    }
+
+    /// A page of trials.
+    pub fn trials(&self, study: &str, query: &TrialQuery) -> Result<Vec<TrialRecord>, CliError> {
+        let request = ListTrialsRequest {
+            study: study.to_owned(),
+            states: query.states.iter().map(ToString::to_string).collect(),
+            sort: TrialOrder { key: query.sort, descending: query.descending }.to_string(),
+            limit: query.limit.unwrap_or(0),
+            offset: query.offset,
+        };
+        let response = self.call(async |client| client.list_trials(request).await)?;
+        response.trials.into_iter().map(|trial| trial.try_into().map_err(|error| self.garbled(error))).collect()
+    }
+
+    /// A trial and the decisions about it; none if the study has none of that number.
+    pub fn trial(
+        &self,
+        study: &str,
+        number: TrialNumber,
+    ) -> Result<Option<(TrialRecord, Vec<DecisionRecord>)>, CliError> {
+        let request = GetTrialRequest { study: study.to_owned(), number: number.0 };
+        let Some(response) = self.find(async |client| client.get_trial(request).await)? else { return Ok(None) };
+        let Some(trial) = response.trial else { return Err(self.garbled(WireError::Missing("trial"))) };
+        let trial = trial.try_into().map_err(|error| self.garbled(error))?;
+        Ok(Some((trial, response.decisions.into_iter().map(Into::into).collect())))
+    }
+
+    /// The epochs of a study, or of one trial.
+    pub fn curve(
+        &self,
+        study: &str,
+        trial: Option<TrialNumber>,
+        all_attempts: bool,
+    ) -> Result<Vec<EpochRecord>, CliError> {
+        let request = GetCurveRequest { study: study.to_owned(), trial: trial.map(|trial| trial.0), all_attempts };
+        let mut client = self.client.clone();
+        self.runtime
+            .block_on(async {
+                let mut chunks = client.get_curve(request).await?.into_inner();
+                let mut epochs = Vec::new();
+                while let Some(chunk) = chunks.message().await? {
+                    epochs.extend(chunk.epochs.into_iter().map(EpochRecord::from));
+                }
+                Ok(epochs)
+            })
+            .map_err(|status| self.refused(&status))
+    }
+
+    /// Records a study.
+    pub fn create(&self, spec: String, overrides: Vec<String>) -> Result<StudyRecord, CliError> {
+        let request = CreateStudyRequest { spec, overrides };
+        let study = self.call(async |client| client.create_study(request).await)?;
+        study.try_into().map_err(|error| self.garbled(error))
+    }
+
+    /// Gives out no more leases of a study.
+    pub fn pause(&self, name: &str) -> Result<StudyRecord, CliError> {
+        let request = StudyRequest { name: name.to_owned() };
+        let study = self.call(async |client| client.pause_study(request).await)?;
+        study.try_into().map_err(|error| self.garbled(error))
+    }
+
+    /// Lets a paused study go on.
+    pub fn unpause(&self, name: &str) -> Result<StudyRecord, CliError> {
+        let request = StudyRequest { name: name.to_owned() };
+        let study = self.call(async |client| client.resume_study(request).await)?;
+        study.try_into().map_err(|error| self.garbled(error))
+    }
+
+    /// Ends a study.
+    pub fn stop(&self, name: &str) -> Result<StudyRecord, CliError> {
+        let request = StudyRequest { name: name.to_owned() };
+        let study = self.call(async |client| client.stop_study(request).await)?;
+        study.try_into().map_err(|error| self.garbled(error))
+    }
+
+    fn call<T>(&self, call: impl AsyncFnOnce(&mut Client) -> Result<tonic::Response<T>, Status>) -> Result<T, CliError> {
+        let mut client = self.client.clone();
+        let answer = self.runtime.block_on(call(&mut client));
+        answer.map(tonic::Response::into_inner).map_err(|status| self.refused(&status))
+    }
+
+    fn find<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut Client) -> Result<tonic::Response<T>, Status>,
+    ) -> Result<Option<T>, CliError> {
+        let mut client = self.client.clone();
+        match self.runtime.block_on(call(&mut client)) {
+            Ok(answer) => Ok(Some(answer.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(self.refused(&status)),
+        }
+    }
+
+    fn refused(&self, status: &Status) -> CliError {
+        let message = match status.message() {
+            "" => format!("the coordinator at {} answers: {}", self.url, status.code().description()),
+            text => text.to_owned(),
+        };
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => CliError::Usage {
+                message: format!("the coordinator at {} refuses the token: {message}", self.url),
+                help: Some("give its token by --token-file or FOLDWISE_TOKEN".into()),
+            },
+            Code::NotFound
+            | Code::InvalidArgument
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::OutOfRange => CliError::Usage { message, help: None },
+            _ => CliError::Happened { message: format!("the coordinator at {} failed: {message}", self.url), help: None },
+        }
+    }
+
+    fn garbled(&self, error: WireError) -> CliError {
+        CliError::Happened {
+            message: format!("the coordinator at {} sends what cannot be understood: {error}", self.url),
+            help: Some("its version may be another; compare `foldwise --version` on both machines".into()),
+        }
+    }
+}
+
+/// The cause behind all causes: tonic's own words are only "transport error".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(cause) = inner.source() {
+        inner = cause;
+    }
+    inner.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_the_users_mistake() {
+        for url in ["https://head:7654", "http://", "a b", "ftp://x"] {
+            let error = Remote::connect(url, None).err().expect(url);
+            assert!(matches!(error, CliError::Usage { .. }), "{url}: {error}");
+            assert!(error.to_string().contains("write http://NAME:7654"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_what_happened() {
+        // Port 9 of the own machine: nobody listens there.
+        let error = Remote::connect("127.0.0.1:9", None).err().expect("nobody");
+        assert!(matches!(&error, CliError::Happened { help: Some(_), .. }), "{error}");
+        assert!(error.to_string().starts_with("nobody answers at 127.0.0.1:9: "), "{error}");
+    }
+
+    #[test]
+    fn a_token_file_beats_the_variable_and_must_not_be_empty() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        let args = TokenArgs { token_file: Some(path.clone()), token: Some("other".into()) };
+        assert!(args.read().expect_err("not there").to_string().contains("failed to read"));
+        std::fs::write(&path, "\n").expect("written");
+        assert!(args.read().expect_err("empty").to_string().contains("is empty"));
+        std::fs::write(&path, "secret\n").expect("written");
+        assert_eq!(args.read().expect("a token"), Some("secret".into()));
+    }
+}

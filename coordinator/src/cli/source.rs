@@ -1,0 +1,178 @@
+//! Where a query looks: into a database on this machine, or at a coordinator. The answers are the same.
+
+use foldwise_shared::ids::TrialNumber;
+use foldwise_shared::record::{DecisionRecord, EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::state::TrialState;
+
+use super::args::{SourceArgs, TrialOrder};
+use super::error::CliError;
+use super::remote::Remote;
+use crate::store::{Reader, TrialQuery};
+
+/// Trials read at a time; all of a study come in pages, so that no page is too large for one message.
+const PAGE: u32 = 1000;
+
+/// Where a query looks.
+pub enum Source {
+    /// Into a database.
+    File(Reader),
+    /// At a coordinator.
+    Server(Remote),
+}
+
+impl Source {
+    /// Opens the database, or connects to the coordinator.
+    ///
+    /// # Errors
+    /// No such database, none at all, or nobody at the address.
+    pub fn open(args: &SourceArgs) -> Result<Self, CliError> {
+        match &args.coordinator {
+            Some(url) => Ok(Self::Server(Remote::connect(url, args.token.read()?)?)),
+            None => Ok(Self::File(Reader::open(&args.database())?)),
+        }
+    }
+
+    /// Every study, oldest first.
+    ///
+    /// # Errors
+    /// The database or the coordinator does not answer.
+    pub fn studies(&self) -> Result<Vec<StudyRecord>, CliError> {
+        match self {
+            Self::File(reader) => Ok(reader.studies()?),
+            Self::Server(remote) => remote.studies(),
+        }
+    }
+
+    /// A study.
+    ///
+    /// # Errors
+    /// There is none of that name; the message has those there are.
+    pub fn study(&self, name: &str) -> Result<StudyRecord, CliError> {
+        let found = match self {
+            Self::File(reader) => reader.study(name)?,
+            Self::Server(remote) => remote.study(name)?,
+        };
+        match found {
+            Some(study) => Ok(study),
+            None => Err(unknown_study(name, &self.studies()?)),
+        }
+    }
+
+    /// The trials of a study in these states (all without), in that order, at most `limit`.
+    ///
+    /// # Errors
+    /// The database or the coordinator does not answer.
+    pub fn trials(
+        &self,
+        study: &StudyRecord,
+        states: &[TrialState],
+        order: TrialOrder,
+        limit: Option<u32>,
+    ) -> Result<Vec<TrialRecord>, CliError> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        let mut trials = Vec::new();
+        while trials.len() < limit {
+            let size = PAGE.min(u32::try_from(limit - trials.len()).unwrap_or(PAGE));
+            let offset = u32::try_from(trials.len()).unwrap_or(u32::MAX);
+            let query = TrialQuery {
+                states: states.to_vec(),
+                sort: order.key,
+                descending: order.descending,
+                limit: Some(size),
+                offset,
+            };
+            let page = match self {
+                Self::File(reader) => reader.trials(study.id, &query)?,
+                Self::Server(remote) => remote.trials(&study.name, &query)?,
+            };
+            let last = page.len() < size as usize;
+            trials.extend(page);
+            if last {
+                break;
+            }
+        }
+        Ok(trials)
+    }
+
+    /// A trial, and the decisions about it.
+    ///
+    /// # Errors
+    /// The study has no trial of that number.
+    pub fn trial(
+        &self,
+        study: &StudyRecord,
+        number: TrialNumber,
+    ) -> Result<(TrialRecord, Vec<DecisionRecord>), CliError> {
+        let found = match self {
+            Self::File(reader) => match reader.trial(study.id, number)? {
+                Some(trial) => Some((trial, reader.decisions(study.id, number)?)),
+                None => None,
+            },
+            Self::Server(remote) => remote.trial(&study.name, number)?,
+        };
+        found.ok_or_else(|| unknown_trial(study, number))
+    }
+
+    /// The epochs of a study, or of one trial, in order; with `all_attempts` also those that a newer attempt has
+    /// replaced.
+    ///
+    /// # Errors
+    /// The database or the coordinator does not answer.
+    pub fn curve(
+        &self,
+        study: &StudyRecord,
+        trial: Option<TrialNumber>,
+        all_attempts: bool,
+    ) -> Result<Vec<EpochRecord>, CliError> {
+        match self {
+            Self::File(reader) => Ok(reader.curve(study.id, trial, all_attempts)?),
+            Self::Server(remote) => remote.curve(&study.name, trial, all_attempts),
+        }
+    }
+}
+
+/// There is no study of that name: lists those there are, the most alike first.
+pub fn unknown_study(name: &str, known: &[StudyRecord]) -> CliError {
+    let mut names: Vec<&str> = known.iter().map(|study| study.name.as_str()).collect();
+    names.sort_by(|a, b| strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a)));
+    let (message, help) = match names.as_slice() {
+        [] => (
+            format!("there is no study `{name}`: the database has none"),
+            "`foldwise run FILE` creates one; --db names another database".to_owned(),
+        ),
+        names => (
+            format!("there is no study `{name}`; there is: {}", names.join(", ")),
+            "`foldwise study list` shows them".to_owned(),
+        ),
+    };
+    CliError::Usage { message, help: Some(help) }
+}
+
+fn unknown_trial(study: &StudyRecord, number: TrialNumber) -> CliError {
+    let name = &study.name;
+    let message = match study.trials.values().sum::<u32>() {
+        0 => format!("study `{name}` has no trial {number}: it has none yet"),
+        count => format!("study `{name}` has no trial {number}: its trials are 0 to {}", count - 1),
+    };
+    CliError::Usage { message, help: Some(format!("`foldwise trial list {name}` shows them")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples;
+
+    #[test]
+    fn an_unknown_study_brings_the_known_ones_nearest_first() {
+        let named = |name: &str| StudyRecord { name: name.into(), ..samples::study() };
+        let error = unknown_study("mnist-randm", &[named("demo"), named("mnist-random")]);
+        assert_eq!(error.to_string(), "there is no study `mnist-randm`; there is: mnist-random, demo");
+        assert!(unknown_study("x", &[]).to_string().ends_with("the database has none"));
+    }
+
+    #[test]
+    fn an_unknown_trial_brings_the_range() {
+        let message = unknown_trial(&samples::study(), TrialNumber(9)).to_string();
+        assert_eq!(message, "study `demo` has no trial 9: its trials are 0 to 4");
+    }
+}

@@ -1,0 +1,64 @@
+//! Words and param values as columns.
+
+use std::error::Error;
+use std::str::FromStr;
+
+use foldwise_shared::value::ParamValue;
+use rusqlite::Row;
+use rusqlite::types::{ToSqlOutput, Type, Value, ValueRef};
+
+/// Reads a column that holds one of a set of words.
+pub(super) fn word<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
+}
+
+/// The same where the column may be null.
+pub(super) fn optional_word<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => word(row, column).map(Some),
+    }
+}
+
+/// A count that is 64 bits wide, which SQLite has with a sign only.
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+/// The columns `kind` and `value` of a param.
+pub(super) fn param_columns(value: &ParamValue) -> (&'static str, ToSqlOutput<'_>) {
+    match value {
+        ParamValue::Bool(flag) => ("bool", Value::Integer((*flag).into()).into()),
+        ParamValue::Int(number) => ("int", Value::Integer(*number).into()),
+        ParamValue::Float(number) => ("float", Value::Real(*number).into()),
+        ParamValue::Text(text) => ("text", ValueRef::Text(text.as_bytes()).into()),
+        ParamValue::Table(json) => ("json", Value::Text(json.to_string()).into()),
+    }
+}
+
+/// Reads `kind` at `column` and `value` in the next one.
+pub(super) fn param(row: &Row<'_>, column: usize) -> rusqlite::Result<ParamValue> {
+    let next = column + 1;
+    Ok(match row.get_ref(column)?.as_str()? {
+        "bool" => ParamValue::Bool(row.get(next)?),
+        "int" => ParamValue::Int(row.get(next)?),
+        "float" => ParamValue::Float(row.get(next)?),
+        "text" => ParamValue::Text(row.get(next)?),
+        "json" => {
+            let text = row.get_ref(next)?.as_str()?;
+            ParamValue::Table(serde_json::from_str(text).map_err(|error| unreadable(next, error))?)
+        }
+        kind => return Err(unreadable(column, format!("unknown kind of param `{kind}`"))),
+    })
+}
+
+fn unreadable(column: usize, error: impl Into<Box<dyn Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+}

@@ -1,0 +1,30 @@
+//! Conversions between the wire and our own types. What comes from the wire is checked here and nowhere else.
+
+mod common;
+mod event;
+mod record;
+
+pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};
+
+/// A message that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A field that must be there is not.
+    #[error("the field `{0}` is missing")]
+    Missing(&'static str),
+    /// A field has a value it cannot have.
+    #[error("the field `{field}` is wrong: {message}")]
+    Wrong {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl WireError {
+    /// A field that has a value it cannot have.
+    pub fn wrong(field: &'static str, message: impl ToString) -> Self {
+        Self::Wrong { field, message: message.to_string() }
+    }
+}

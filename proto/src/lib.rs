@@ -1,0 +1,18 @@
+//! The wire: the generated code of `proto/foldwise/v1`, and every conversion between it and our own types.
+
+/// The version of the worker's side of the wire; both sides must have the same.
+pub const WIRE_VERSION: u32 = 1;
+
+/// The largest message either side takes, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// The generated code.
+pub mod v1 {
+    #![expect(missing_docs, reason = "generated; the .proto files have the comments")]
+    tonic::include_proto!("foldwise.v1");
+}
+
+/// The encoded file descriptors, for reflection.
+pub const FILE_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+pub mod convert;

@@ -1,0 +1,234 @@
+//! What is recorded about a study, as every query shows it: from the database, over the wire, as JSON or CSV.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
+use crate::state::{Direction, FailureClass, Origin, StudyState, TrialState};
+use crate::value::Params;
+
+/// A study and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudyRecord {
+    /// Its row.
+    pub id: StudyId,
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: StudyState,
+    /// Why it is paused or ended, if there is more to say.
+    pub message: Option<String>,
+    /// What is better.
+    pub direction: Direction,
+    /// The effective spec as JSON text.
+    pub spec: String,
+    /// The study file as it was given.
+    pub spec_text: String,
+    /// SHA-256 of the data.
+    pub data_digest: String,
+    /// SHA-256 of the splits.
+    pub splits_digest: String,
+    /// Training images in use.
+    pub images: u64,
+    /// Rows of an image.
+    pub height: u32,
+    /// Columns of an image.
+    pub width: u32,
+    /// When it was created.
+    pub created_at: Millis,
+    /// Milliseconds in which at least one fold was in training.
+    pub running_ms: i64,
+    /// Trials by state; every state that occurs.
+    pub trials: BTreeMap<TrialState, u32>,
+    /// Epochs recorded, those of ended attempts included.
+    pub epochs: u64,
+    /// The best complete trial, if there is one.
+    pub best: Option<Best>,
+}
+
+/// The best complete trial.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Its number.
+    pub number: TrialNumber,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A trial with its folds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Its number.
+    pub number: TrialNumber,
+    /// Where it is in its life.
+    pub state: TrialState,
+    /// The mean of its fold values; complete trials only.
+    pub value: Option<f64>,
+    /// Their sample deviation; none for one fold.
+    pub std: Option<f64>,
+    /// Its params.
+    pub params: Params,
+    /// Where each param came from.
+    pub origins: BTreeMap<String, Origin>,
+    /// Why it ended as it did.
+    pub reason: Option<String>,
+    /// When it was suggested.
+    pub created_at: Millis,
+    /// When it ended.
+    pub finished_at: Option<Millis>,
+    /// Its folds, in order.
+    pub folds: Vec<FoldRecord>,
+}
+
+/// A fold of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoldRecord {
+    /// Which.
+    pub fold: FoldIndex,
+    /// Where it is in its life.
+    pub state: TrialState,
+    /// Its best validation loss; complete folds only.
+    pub value: Option<f64>,
+    /// The epoch of that loss.
+    pub best_epoch: Option<Epoch>,
+    /// Epochs of its curve (live rows).
+    pub epochs: u32,
+    /// How often it was started.
+    pub attempts: u32,
+}
+
+/// One epoch of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// The fold.
+    pub fold: FoldIndex,
+    /// The attempt that trained it.
+    pub attempt: Attempt,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Mean loss over the training part; none if it was not finite.
+    pub train_loss: Option<f64>,
+    /// Mean loss over the validation part; none if it was not finite.
+    pub validation_loss: Option<f64>,
+    /// The step size in force.
+    pub learning_rate: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether its loss was NaN or infinite.
+    pub diverged: bool,
+    /// When it was recorded.
+    pub at: Millis,
+}
+
+/// Why a trial was pruned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// The fold it was judged on.
+    pub fold: FoldIndex,
+    /// The epoch it was judged at; none if a finished fold was judged.
+    pub epoch: Option<Epoch>,
+    /// The rule.
+    pub rule: String,
+    /// The trial's own number.
+    pub own: f64,
+    /// The number it had to reach.
+    pub threshold: f64,
+    /// How many trials it was compared with.
+    pub peers: u32,
+    /// The percentile of theirs that is the threshold.
+    pub percentile: f64,
+    /// The event it belongs to.
+    pub event_seq: i64,
+}
+
+/// Something that happened in a study, in the order in which it was recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum StudyEvent {
+    /// A trial was suggested.
+    TrialCreated {
+        /// Its number.
+        trial: TrialNumber,
+        /// Its params.
+        params: Params,
+    },
+    /// A fold was leased.
+    AttemptStarted {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// The worker's name.
+        worker: String,
+        /// The device it trains on.
+        device: String,
+    },
+    /// An epoch was recorded.
+    Epoch {
+        /// What was reported.
+        record: EpochRecord,
+        /// The worker's name.
+        worker: String,
+    },
+    /// An attempt ended without a result.
+    AttemptFailed {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// The worker's name.
+        worker: String,
+        /// Of what kind.
+        class: FailureClass,
+        /// What the worker said.
+        message: String,
+    },
+    /// A fold has a value.
+    FoldFinished {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The worker's name.
+        worker: String,
+        /// Its value.
+        value: f64,
+        /// Its epochs.
+        epochs: u32,
+    },
+    /// An attempt was told to stop and did.
+    AttemptStopped {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The worker's name.
+        worker: String,
+    },
+    /// A trial is over.
+    TrialFinished {
+        /// Its number.
+        trial: TrialNumber,
+        /// How it ended.
+        state: TrialState,
+        /// Its value.
+        value: Option<f64>,
+        /// Why it ended as it did.
+        reason: String,
+    },
+    /// The study changed its state.
+    StudyChanged {
+        /// The new state.
+        state: StudyState,
+        /// Why, if there is more to say.
+        message: Option<String>,
+    },
+}

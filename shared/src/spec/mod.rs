@@ -1,0 +1,281 @@
+//! The study file: its keys, their defaults, and what they must be.
+
+mod diff;
+mod error;
+mod parse;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::diff::{Difference, differences};
+pub use self::error::SpecError;
+pub use self::parse::parse;
+
+use crate::model::{Network, Optimizer};
+use crate::space::Space;
+use crate::split::Scheme;
+use crate::state::Direction;
+use crate::value::ParamValue;
+
+/// A whole study file. After [`parse`] every default is resolved: this is what is stored and compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Foldwise study file")]
+pub struct StudySpec {
+    /// The version of this format; 1.
+    pub version: u32,
+    /// What the study is called and what it wants.
+    pub study: StudySection,
+    /// The images and how they are split.
+    pub data: DataSection,
+    /// The network. A setting stands here (fixed) or in `[space]` (searched).
+    pub model: ModelSection,
+    /// How a fold is trained. A setting stands here (fixed) or in `[space]` (searched).
+    pub train: TrainSection,
+    /// The params: a name and what it may be.
+    #[serde(default)]
+    pub space: Space,
+    /// Who chooses the params of the next trial.
+    #[serde(default)]
+    pub sampler: SamplerSection,
+    /// Who stops a trial early.
+    #[serde(default)]
+    pub pruner: PrunerSection,
+    /// When the study ends; whichever is reached first.
+    #[serde(default)]
+    pub budget: BudgetSection,
+}
+
+/// `[study]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StudySection {
+    /// Letters, digits, `-`, `_` and `.`; at most 64, unique in a database.
+    pub name: String,
+    /// Whether the smaller or the larger value wins. Default: minimize.
+    #[serde(default = "minimize")]
+    pub direction: Direction,
+    /// Everything random in the study is drawn from it. Default: 0.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files.
+    pub dataset: String,
+    /// k-fold cross-validation: the number of folds, at least 2. Either this or `holdout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<u32>,
+    /// Hold-out validation: the number of training images kept for it. Either this or `folds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdout: Option<u64>,
+    /// Use the first n training images only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// When the folds of a trial may start. Default: auto.
+    #[serde(default)]
+    pub release: Release,
+}
+
+/// When the folds of a trial may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Release {
+    /// `race` while other trials can fill the slots; `all` where nothing is pruned.
+    #[default]
+    Auto,
+    /// As soon as a slot is free.
+    All,
+    /// The next when the trial has survived the one before.
+    Race,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// The network.
+    pub network: Network,
+    /// The length of a code, from 1. No default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latent_dim: Option<i64>,
+    /// The fraction of the linear layers' units dropped in training, in [0, 1). Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+}
+
+/// `[train]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSection {
+    /// Epochs of a fold at most; never searched.
+    pub epochs: u32,
+    /// The optimizer. Default: adam.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<Optimizer>,
+    /// The optimizer's step size, above 0. Default: 1e-3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// The L2 term added to the gradient. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// Images a step. Default: 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<i64>,
+    /// End a fold that gets no better; `false` turns it off, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "parse::early_stopping")]
+    pub early_stopping: Option<EarlyStopping>,
+}
+
+/// End a fold when its validation loss has not improved for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Epochs without an improvement before the fold ends, at least 1.
+    pub patience: u32,
+    /// What counts as an improvement: more than this. Default: 0.
+    #[serde(default)]
+    pub min_delta: f64,
+}
+
+/// `[sampler]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SamplerSection {
+    /// Default: random.
+    #[serde(default)]
+    pub kind: SamplerKind,
+    /// For `grid`: how many values a float without a step gets, its bounds included, and an int on a logarithmic
+    /// scale at most. Default: 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<u32>,
+}
+
+/// The samplers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SamplerKind {
+    /// Every param on its own, uniform over its domain (or its logarithm).
+    #[default]
+    Random,
+    /// Every combination once, in order.
+    Grid,
+    /// Announced, not there yet.
+    Tpe,
+}
+
+/// `[pruner]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrunerSection {
+    /// Default: none.
+    #[serde(default)]
+    pub kind: PrunerKind,
+    /// For `median`: no trial is pruned before this many have completed the fold in question. Default: 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_trials: Option<u32>,
+    /// For `median`: epochs at the start of each fold that are not judged. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_epochs: Option<u32>,
+    /// For `median`: judge every this many epochs after the warm-up. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_epochs: Option<u32>,
+    /// For `median`: how many peers must have a value at the epoch. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_peers: Option<u32>,
+}
+
+/// The pruners there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrunerKind {
+    /// Every trial is trained to its end.
+    #[default]
+    None,
+    /// Stop a trial that is worse than the median of its peers, fold by fold.
+    Median,
+}
+
+/// `[budget]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSection {
+    /// Trials, however they end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trials: Option<u32>,
+    /// Epochs over all folds of all trials. A fold starts only if all its epochs are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_epochs: Option<u64>,
+    /// Time in which at least one fold is in training, such as `"90s"`, `"45m"` or `"2h 30m"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_time: Option<String>,
+}
+
+fn minimize() -> Direction {
+    Direction::Minimize
+}
+
+impl StudySpec {
+    /// How the training images are divided.
+    pub fn scheme(&self) -> Scheme {
+        match (self.data.folds, self.data.holdout) {
+            (_, Some(images)) => Scheme::Holdout(images),
+            (folds, None) => Scheme::Folds(folds.unwrap_or(0)),
+        }
+    }
+
+    /// The number of training images in use, of those there are.
+    pub fn images_used(&self, images: usize) -> usize {
+        self.data.limit.map_or(images, |limit| images.min(usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
+    /// The wall-time budget in milliseconds.
+    pub fn wall_time_ms(&self) -> Option<i64> {
+        let text = self.budget.wall_time.as_deref()?;
+        let span = humantime::parse_duration(text).ok()?;
+        Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The value of a model or train setting that the file fixes in its section.
+    pub fn fixed_setting(&self, name: &str) -> Option<ParamValue> {
+        match name {
+            "latent_dim" => self.model.latent_dim.map(ParamValue::Int),
+            "dropout" => self.model.dropout.map(ParamValue::Float),
+            "optimizer" => self.train.optimizer.map(|Optimizer::Adam| ParamValue::Text("adam".into())),
+            "learning_rate" => self.train.learning_rate.map(ParamValue::Float),
+            "weight_decay" => self.train.weight_decay.map(ParamValue::Float),
+            "batch_size" => self.train.batch_size.map(ParamValue::Int),
+            _ => None,
+        }
+    }
+
+    /// The spec as JSON text: what is stored and sent to workers.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// A stored spec.
+    ///
+    /// # Errors
+    /// Text that is no spec of this version.
+    pub fn from_json(text: &str) -> Result<Self, SpecError> {
+        serde_json::from_str(text).map_err(|error| SpecError::new("", format!("a stored spec: {error}")))
+    }
+}
+
+/// The JSON Schema of the study file.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(StudySpec).to_value()
+}
+
+/// Dotted paths and values, for comparing.
+type Flat = BTreeMap<String, serde_json::Value>;

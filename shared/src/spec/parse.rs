@@ -1,0 +1,159 @@
+//! From the text of a study file and the `--set` overrides to a [`StudySpec`], or to an error with its place.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::{EarlyStopping, SpecError, StudySpec, validate};
+
+/// Reads a study file, lays the overrides (`a.b=value`) over it, resolves the defaults and checks everything that
+/// can be checked without the data.
+///
+/// # Errors
+/// The first thing that is wrong, with its line or its `--set`, and what would be right.
+pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
+    for set in overrides {
+        apply(&mut table, set)?;
+    }
+    serde_path_to_error::deserialize(toml::Value::Table(table))
+        .map_err(|error| {
+            let path = error.path().to_string();
+            let key = if path == "." { String::new() } else { path };
+            unknown_key(key, error.inner().message())
+        })
+        .and_then(|mut spec: StudySpec| {
+            validate::resolve_and_check(&mut spec)?;
+            Ok(spec)
+        })
+        .map_err(|error| place(error, text, overrides))
+}
+
+/// `early_stopping = { patience = 5 }`, or `false` for none.
+pub(super) fn early_stopping<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EarlyStopping>, D::Error> {
+    struct OffOrTable;
+
+    impl<'de> Visitor<'de> for OffOrTable {
+        type Value = Option<EarlyStopping>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a table such as { patience = 5, min_delta = 0.0 }, or false")
+        }
+
+        fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<Self::Value, E> {
+            if on { Err(E::invalid_value(serde::de::Unexpected::Bool(true), &self)) } else { Ok(None) }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            EarlyStopping::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(OffOrTable)
+}
+
+fn syntax_error(text: &str, error: &toml::de::Error) -> SpecError {
+    let line = error.span().map(|span| line_of(text, span.start));
+    SpecError { line, ..SpecError::new("", error.message().to_owned()) }
+}
+
+fn apply(table: &mut toml::Table, set: &str) -> Result<(), SpecError> {
+    let wrong = |message: String| SpecError { set: Some(set.to_owned()), ..SpecError::new("", message) };
+    let (path, value) =
+        set.split_once('=').ok_or_else(|| wrong("write it as key=value, such as budget.trials=6".into()))?;
+    let value = value.trim();
+    // A bare word is a string, so that `--set data.dataset=mnist` needs no quotes inside quotes.
+    let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut parsed| if parsed.len() == 1 { parsed.remove("value") } else { None })
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
+    let last = keys.pop().unwrap_or_default();
+    if last.is_empty() || keys.iter().any(|key| key.is_empty()) {
+        return Err(wrong("a part of the key is empty; write it as key=value, such as budget.trials=6".into()));
+    }
+    let mut inner = table;
+    for key in keys {
+        let entry = inner.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        inner = match entry {
+            toml::Value::Table(table) => table,
+            _ => return Err(wrong(format!("`{key}` is no table in this file"))),
+        };
+    }
+    inner.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// Makes serde's message about an unknown key one with the key in its place and the nearest known one.
+fn unknown_key(parent: String, message: &str) -> SpecError {
+    let words = |text: &str| -> Vec<String> {
+        text.split('`').enumerate().filter(|(at, _)| at % 2 == 1).map(|(_, word)| word.to_owned()).collect()
+    };
+    let (is_key, rest) = match (message.strip_prefix("unknown field "), message.strip_prefix("unknown variant ")) {
+        (Some(rest), _) => (true, rest),
+        (_, Some(rest)) => (false, rest),
+        _ => return SpecError::new(parent, message),
+    };
+    let mut known = words(rest);
+    if known.is_empty() {
+        return SpecError::new(parent, message);
+    }
+    let found = known.remove(0);
+    let nearest = nearest(&found, known.iter().map(String::as_str));
+    let meant = nearest.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+    let known = known.join(", ");
+    if is_key {
+        let key = if parent.is_empty() || parent.split('.').next_back() == Some(found.as_str()) {
+            if parent.is_empty() { found } else { parent }
+        } else {
+            format!("{parent}.{found}")
+        };
+        SpecError::new(key, format!("unknown key{meant} (known here: {known})"))
+    } else {
+        SpecError::new(parent, format!("unknown value `{found}`{meant} (known: {known})"))
+    }
+}
+
+/// The known word nearest to what was written, if one is near.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Finds the `--set` or the line that an error's key comes from.
+fn place(mut error: SpecError, text: &str, overrides: &[String]) -> SpecError {
+    let related = |set: &str| {
+        let path: String = set.split('=').next().unwrap_or_default().split('.').map(str::trim).collect::<Vec<_>>().join(".");
+        let within = |outer: &str, inner: &str| inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+        !error.key.is_empty() && (within(&path, &error.key) || within(&error.key, &path))
+    };
+    if let Some(set) = overrides.iter().rev().find(|set| related(set)) {
+        error.set = Some(set.clone());
+        return error;
+    }
+    error.line = error.line.or_else(|| line_of_key(text, &error.key));
+    error
+}
+
+/// The line of a dotted key; of the innermost part of it that stands in the file.
+fn line_of_key(text: &str, key: &str) -> Option<usize> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let mut table: &dyn toml_edit::TableLike = document.as_table();
+    let mut line = None;
+    for part in key.split('.') {
+        let Some((key, item)) = table.get_key_value(part) else { break };
+        if let Some(span) = key.span().or_else(|| item.span()) {
+            line = Some(line_of(text, span.start));
+        }
+        match item.as_table_like() {
+            Some(inner) => table = inner,
+            None => break,
+        }
+    }
+    line
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}

@@ -1,0 +1,8 @@
+//! The worker: leases folds, trains them with libtorch, and reports every epoch.
+
+pub mod device;
+pub mod images;
+pub mod model;
+pub mod train;
+
+pub mod bench;

@@ -1,0 +1,39 @@
+//! How a batch lies in memory, and the layers that depend on nothing else.
+
+use tch::{Device, TchError, Tensor};
+
+/// The order of a batch's two axes. A feature is one pixel of one channel, or one unit of a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `[images, features]`, PyTorch's order: convolutions are libtorch's own.
+    ImagesFirst,
+    /// `[features, images]`: a shift of the image is a move of whole rows, so that a convolution is a gather of rows
+    /// and one matrix product. For these small images it is faster than libtorch's convolutions on a CPU.
+    ImagesLast,
+}
+
+impl Layout {
+    /// The layout that trains fastest.
+    pub fn fastest_on(device: Device) -> Layout {
+        match device {
+            Device::Cpu => Layout::ImagesLast,
+            _ => Layout::ImagesFirst,
+        }
+    }
+
+    /// A batch of this layout from `[images, features]`.
+    pub(crate) fn arrange(self, batch: Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Layout::ImagesFirst => Ok(batch),
+            Layout::ImagesLast => batch.f_tr()?.f_contiguous(),
+        }
+    }
+
+    /// `weight * batch + bias` for each image; `weight` is `[outputs, inputs]`.
+    pub(crate) fn linear(self, batch: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Layout::ImagesFirst => batch.f_linear(weight, Some(bias)),
+            Layout::ImagesLast => bias.f_unsqueeze(1)?.f_addmm(weight, batch),
+        }
+    }
+}

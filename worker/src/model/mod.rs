@@ -1,0 +1,61 @@
+//! The networks, as functions of their weights and a batch: no network owns its weights, so the trainer can keep
+//! them in one flat buffer.
+
+mod convolution;
+mod lab;
+mod layout;
+mod parameters;
+
+use foldwise_shared::model::{self, TrialSettings};
+use tch::{Device, TchError, Tensor};
+
+pub use lab::Lab;
+pub use layout::Layout;
+pub use parameters::{ParameterSpec, Parameters};
+
+/// An autoencoder: images in, images of the same shape out.
+pub trait Network {
+    /// The weights in the order [`Network::forward`] expects them, with PyTorch's names, shapes and first values.
+    fn parameters(&self) -> Vec<ParameterSpec>;
+
+    /// How the batches it takes and gives lie in memory.
+    fn layout(&self) -> Layout;
+
+    /// The reconstruction of a batch of pixels in `[0, 1]`, in the shape of the batch.
+    ///
+    /// `weights` are shaped as [`Network::parameters`] says; `training` turns dropout on.
+    ///
+    /// # Errors
+    /// What libtorch says, such as a lack of memory.
+    fn forward(&self, weights: &[Tensor], batch: &Tensor, training: bool) -> Result<Tensor, TchError>;
+}
+
+/// Builds the network of a trial for images of `height` x `width` on `device`, in the layout that is fastest there.
+///
+/// # Errors
+/// [`BuildError::Shape`] for images that this network cannot take.
+pub fn build(
+    settings: &TrialSettings,
+    height: i64,
+    width: i64,
+    device: Device,
+) -> Result<Box<dyn Network>, BuildError> {
+    let side = |length: i64| usize::try_from(length).unwrap_or(0);
+    model::check_shape(settings.network, side(height), side(width)).map_err(BuildError::Shape)?;
+    match settings.network {
+        model::Network::Lab => {
+            Ok(Box::new(Lab::new(settings.latent_dim, settings.dropout, Layout::fastest_on(device), device)?))
+        }
+    }
+}
+
+/// Why a network could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The network cannot take images of that shape.
+    #[error("{0}")]
+    Shape(String),
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}

@@ -1,0 +1,165 @@
+//! The weights, the optimizer and the data of one fold, and what one epoch does with them.
+
+use foldwise_shared::model::TrialSettings;
+use tch::{Device, Kind, Reduction, Tensor};
+
+use super::TrainError;
+use super::optimizer::{self, Optimizer};
+use crate::images::DeviceImages;
+use crate::model::{self, Network, Parameters};
+
+/// Images a step of the validation; the result does not depend on it but for rounding.
+const VALIDATION_BATCH: usize = 2048;
+
+/// The state of one training. libtorch's generator is global: two trainings side by side in a process draw from it
+/// in turn, and only one alone gives the same curve again.
+pub struct Trainer<'a> {
+    images: &'a DeviceImages,
+    network: Box<dyn Network>,
+    parameters: Parameters,
+    optimizer: Box<dyn Optimizer>,
+    train: Tensor,
+    batch_size: usize,
+    learning_rate: f64,
+    seed: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// First weights and no epoch yet. `train` are the indices of the images to learn from.
+    ///
+    /// # Errors
+    /// [`TrainError::Invalid`] for settings or images that cannot work.
+    pub fn new(
+        images: &'a DeviceImages,
+        train: &[i64],
+        settings: &TrialSettings,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let batch_size = usize::try_from(settings.batch_size).unwrap_or(0);
+        if batch_size == 0 {
+            return Err(TrainError::Invalid(format!("batch_size is {}; it must be at least 1", settings.batch_size)));
+        }
+        if !(0.0..1.0).contains(&settings.dropout) {
+            return Err(TrainError::Invalid(format!("dropout is {}; it must be in [0, 1)", settings.dropout)));
+        }
+        if settings.latent_dim < 1 {
+            return Err(TrainError::Invalid(format!("latent_dim is {}; it must be at least 1", settings.latent_dim)));
+        }
+        let device = images.device();
+        let network = model::build(settings, images.height(), images.width(), device)?;
+        seed_generator(seed, 0);
+        let parameters = Parameters::random(network.parameters(), device)?;
+        let optimizer = optimizer::build(settings.optimizer, parameters.flat(), settings.weight_decay)?;
+        let train = indices(images, "training", train)?;
+        Ok(Trainer {
+            images,
+            network,
+            parameters,
+            optimizer,
+            train,
+            batch_size,
+            learning_rate: settings.learning_rate,
+            seed,
+        })
+    }
+
+    /// The step size.
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    /// The weights.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// One pass over the training images in an order of its own; `epoch` counts from 1. The mean training loss over
+    /// the images, which need not be finite, or none if `interrupt` (asked before each batch) said so.
+    ///
+    /// # Errors
+    /// What libtorch says, such as a lack of memory.
+    pub fn train_epoch(&mut self, epoch: u32, interrupt: &dyn Fn() -> bool) -> Result<Option<f64>, TrainError> {
+        seed_generator(self.seed, epoch);
+        let device = self.images.device();
+        let count = self.train.size1()?;
+        let order = self.train.f_index_select(0, &Tensor::f_randperm(count, (Kind::Int64, device))?)?;
+        // Summed on the device, so that a step never waits for its loss.
+        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, device))?;
+        for start in (0..count).step_by(self.batch_size) {
+            if interrupt() {
+                return Ok(None);
+            }
+            let length = (count - start).min(self.batch_size as i64);
+            let batch = self.images.batch(&order.f_narrow(0, start, length)?, self.network.layout())?;
+            let loss = self.step(&batch)?;
+            sum = sum.f_add_(&loss.f_mul_scalar(length as f64)?)?;
+        }
+        Ok(Some(sum.f_double_value(&[])? / count as f64))
+    }
+
+    /// The mean squared error per pixel over all images of `validation`, without dropout.
+    ///
+    /// # Errors
+    /// What libtorch says, such as a lack of memory.
+    pub fn validate(&self, validation: &Tensor) -> Result<f64, TrainError> {
+        let _guard = tch::no_grad_guard();
+        let weights = self.parameters.views()?;
+        let count = validation.size1()?;
+        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()))?;
+        for start in (0..count).step_by(VALIDATION_BATCH) {
+            let part = validation.f_narrow(0, start, (count - start).min(VALIDATION_BATCH as i64))?;
+            let batch = self.images.batch(&part, self.network.layout())?;
+            let output = self.network.forward(&weights, &batch, false)?;
+            sum = sum.f_add_(&output.f_mse_loss(&batch, Reduction::Sum)?)?;
+        }
+        let pixels = self.images.height() * self.images.width();
+        Ok(sum.f_double_value(&[])? / (count * pixels) as f64)
+    }
+
+    /// One optimizer step; the loss stays on the device.
+    fn step(&mut self, batch: &Tensor) -> Result<Tensor, TrainError> {
+        let output = self.network.forward(&self.parameters.views()?, batch, true)?;
+        let loss = output.f_mse_loss(batch, Reduction::Mean)?;
+        let gradients = Tensor::f_run_backward(&[&loss], &[self.parameters.flat()], false, false)?;
+        let _guard = tch::no_grad_guard();
+        let mut weights = self.parameters.flat().shallow_clone();
+        for gradient in gradients {
+            self.optimizer.step(&mut weights, gradient, self.learning_rate)?;
+        }
+        Ok(loss.f_detach()?)
+    }
+}
+
+/// Indices of images on the device of the images; CUDA would not say which one is wrong, so they are checked here.
+pub(super) fn indices(images: &DeviceImages, part: &str, indices: &[i64]) -> Result<Tensor, TrainError> {
+    if indices.is_empty() {
+        return Err(TrainError::Invalid(format!("the {part} part has no images")));
+    }
+    if let Some(index) = indices.iter().find(|index| !(0..images.len()).contains(index)) {
+        let count = images.len();
+        return Err(TrainError::Invalid(format!("the {part} part names image {index}; there are {count}")));
+    }
+    Ok(Tensor::f_from_slice(indices)?.f_to(images.device())?)
+}
+
+/// Seeds libtorch's generators for the first weights (`epoch` 0) or for an epoch, so that nothing depends on what
+/// ran before. SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) keeps the streams of neighboring seeds apart.
+fn seed_generator(seed: u64, epoch: u32) {
+    let mut z = seed.wrapping_add((u64::from(epoch) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    tch::manual_seed((z ^ (z >> 31)).cast_signed());
+}
+
+/// The device of the images, for indices that come along.
+impl Trainer<'_> {
+    /// Checked indices of `validation` on the device.
+    pub(super) fn validation(&self, validation: &[i64]) -> Result<Tensor, TrainError> {
+        indices(self.images, "validation", validation)
+    }
+
+    /// Where it trains.
+    pub fn device(&self) -> Device {
+        self.images.device()
+    }
+}
