@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The coordinator: the loop around the engine, the store, the services, and the command line.
+//!
+//! Invariant: libtorch is nowhere here; a head node needs none.
+
+pub mod store;
+
+pub mod coordinator;
+
+pub mod server;
+
+pub mod local;
+
+pub mod cli;

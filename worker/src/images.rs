@@ -139,3 +139,41 @@ fn borrow(bytes: &[u8], shape: &[i64]) -> Result<Tensor, TchError> {
     // tensor itself, and only reads through it), and the shape's product is the slice's length.
     unsafe { Tensor::f_from_blob(bytes.as_ptr(), shape, &[], Kind::Uint8, Device::Cpu) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_the_chosen_images_scaled() {
+        let bytes: Vec<u8> = vec![0, 51, 102, 153, 204, 255];
+        let images = DeviceImages::new(Arc::new(bytes), 3, 1, 2, Device::Cpu).expect("it fits");
+        let chosen = Tensor::from_slice(&[2_i64, 0]);
+        let values = |layout| {
+            let batch = images.batch(&chosen, layout).expect("they are there");
+            (batch.size(), Vec::<f32>::try_from(batch.reshape([-1])).expect("floats"))
+        };
+        assert_eq!(values(Layout::ImagesFirst), (vec![2, 2], vec![0.8, 1.0, 0.0, 0.2]));
+        assert_eq!(values(Layout::ImagesLast), (vec![2, 2], vec![0.8, 0.0, 1.0, 0.2]));
+    }
+
+    #[test]
+    fn a_cpu_borrows_the_memory_and_keeps_it() {
+        let memory: Arc<dyn ImageBytes> = Arc::new(vec![7_u8; 12]);
+        let address = memory.bytes().as_ptr();
+        let images = DeviceImages::new(memory.clone(), 3, 2, 2, Device::Cpu).expect("it fits");
+        assert_eq!(images.pixels.data_ptr().cast_const().cast(), address);
+        assert_eq!(Arc::strong_count(&memory), 2);
+        drop(images);
+        assert_eq!(Arc::strong_count(&memory), 1);
+    }
+
+    #[test]
+    fn wrong_sizes_are_errors() {
+        for (bytes, count) in [(11, 3), (0, 0), (12, usize::MAX)] {
+            let error =
+                DeviceImages::new(Arc::new(vec![0_u8; bytes]), count, 2, 2, Device::Cpu).expect_err("no");
+            assert!(error.to_string().contains("are not"), "{error}");
+        }
+    }
+}

@@ -1,8 +1,14 @@
 //! The worker: leases folds, trains them with libtorch, and reports every epoch.
 
+pub mod agent;
+pub mod objective;
+
 pub mod device;
 pub mod images;
 pub mod model;
 pub mod train;
 
 pub mod bench;
+
+#[cfg(test)]
+mod testing;

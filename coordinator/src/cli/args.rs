@@ -158,6 +158,9 @@ pub struct WorkersArgs {
     /// Show the progress as plain lines even on a terminal.
     #[arg(long, env = "FOLDWISE_PLAIN", value_parser = FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub plain: bool,
+    /// Whether `--verbose` was given.
+    #[arg(skip)]
+    pub verbose: bool,
 }
 
 /// The secret that a coordinator asks for.
@@ -289,7 +292,7 @@ pub struct TrialListArgs {
     /// Only trials in these states: waiting, running, stopping, complete, pruned, failed, cancelled.
     #[arg(long = "state", value_name = "STATE", env = "FOLDWISE_STATE", value_delimiter = ',')]
     pub states: Vec<TrialState>,
-    /// By number, value, created or finished; a `-` in front turns it round. Trials without come last.
+    /// By number, value, std, created or finished; a `-` in front turns it round. Trials without one come last.
     #[arg(long, value_name = "KEY", env = "FOLDWISE_SORT", default_value = "number", allow_hyphen_values = true)]
     pub sort: TrialOrder,
     /// At most so many.
@@ -397,9 +400,10 @@ impl FromStr for TrialOrder {
         let key = match word {
             "number" => TrialSort::Number,
             "value" => TrialSort::Value,
+            "std" => TrialSort::Std,
             "created" => TrialSort::Created,
             "finished" => TrialSort::Finished,
-            _ => return Err("use number, value, created or finished, with a `-` in front to turn it round".into()),
+            _ => return Err("use number, value, std, created or finished, with a `-` in front to turn it round".into()),
         };
         Ok(Self { key, descending })
     }
@@ -410,6 +414,7 @@ impl std::fmt::Display for TrialOrder {
         let word = match self.key {
             TrialSort::Number => "number",
             TrialSort::Value => "value",
+            TrialSort::Std => "std",
             TrialSort::Created => "created",
             TrialSort::Finished => "finished",
         };
@@ -493,7 +498,7 @@ mod tests {
             ("foldwise run s.toml --device gpu", "write auto, cpu or cuda:N"),
             ("foldwise run s.toml --device cuda:x", "cuda:0"),
             ("foldwise trial list s --state done", "expected one of waiting, running"),
-            ("foldwise trial list s --sort size", "number, value, created or finished"),
+            ("foldwise trial list s --sort size", "number, value, std, created or finished"),
             ("foldwise trial show s -- -1", "its number, from 0"),
             ("foldwise best s --db a --coordinator http://b", "cannot be used with"),
             ("foldwise serve --listen 7654", "invalid socket address"),

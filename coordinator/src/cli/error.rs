@@ -1,12 +1,14 @@
 //! How a command can fail: what is said about it, and with which exit code.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use foldwise_data::DataError;
 use foldwise_shared::spec::SpecError;
 
+use crate::coordinator::{CoordinatorError, CreateError};
+use crate::local::LocalError;
 use crate::store::StoreError;
 
 /// Why a command ended without its result.
@@ -42,9 +44,12 @@ pub enum CliError {
     /// A data set.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The coordinator, here in this process.
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
     /// The answer could not be written.
     #[error("failed to write the answer: {0}")]
-    Output(#[from] io::Error),
+    Output(io::Error),
     /// A person interrupted a run.
     #[error("interrupted")]
     Interrupted {
@@ -62,6 +67,20 @@ impl CliError {
         Self::Usage { message: message.into(), help: None }
     }
 
+    /// A study file that cannot become a study.
+    pub fn create(file: &Path, error: CreateError) -> Self {
+        match error {
+            CreateError::Spec(error) => Self::Spec { file: file.to_owned(), error },
+            error if error.is_user_error() => Self::usage(format!("{}: {error}", file.display())),
+            error => Self::Coordinator(error.into()),
+        }
+    }
+
+    /// No worker can be started here.
+    pub fn local(error: LocalError) -> Self {
+        Self::Happened { message: error.to_string(), help: None }
+    }
+
     /// Writes the message and gives the exit code: 2 for what was written, 1 for what happened, 130 for an
     /// interruption, and 0 for a reader that has seen enough (`foldwise ... | head`).
     pub fn report(&self, stderr: &mut dyn Write) -> ExitCode {
@@ -77,10 +96,14 @@ impl CliError {
         match self {
             Self::Interrupted { .. } => writeln!(stderr, "{self}")?,
             _ => {
-                write!(stderr, "error: {self}")?;
+                let said = self.to_string();
+                write!(stderr, "error: {said}")?;
                 let mut cause = std::error::Error::source(self);
                 while let Some(inner) = cause {
-                    write!(stderr, ": {inner}")?;
+                    // Some messages have their cause in them already.
+                    if !said.contains(&inner.to_string()) {
+                        write!(stderr, ": {inner}")?;
+                    }
                     cause = inner.source();
                 }
                 writeln!(stderr)?;
@@ -97,12 +120,28 @@ impl CliError {
     fn code(&self) -> u8 {
         match self {
             Self::Usage { .. } | Self::Spec { .. } => 2,
-            Self::Store(error) if error.is_user_error() => 2,
+            Self::Store(error) | Self::Coordinator(CoordinatorError::Store(error)) if error.is_user_error() => 2,
             Self::Data(error) if error.is_user_error() => 2,
+            Self::Coordinator(CoordinatorError::Create(error)) if error.is_user_error() => 2,
+            Self::Coordinator(
+                CoordinatorError::NoStudy { .. } | CoordinatorError::NameTaken(_) | CoordinatorError::Ended(_),
+            ) => 2,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Interrupted { .. } => 130,
-            Self::Happened { .. } | Self::Store(_) | Self::Data(_) | Self::Output(_) | Self::Other(_) => 1,
+            Self::Happened { .. }
+            | Self::Store(_)
+            | Self::Data(_)
+            | Self::Coordinator(_)
+            | Self::Output(_)
+            | Self::Other(_) => 1,
         }
+    }
+}
+
+/// What the system refuses, outside of answers.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.into())
     }
 }
 
@@ -112,12 +151,14 @@ impl From<anyhow::Error> for CliError {
         error
             .downcast::<CliError>()
             .or_else(|error| error.downcast::<StoreError>().map(Self::Store))
+            .or_else(|error| error.downcast::<CoordinatorError>().map(Self::Coordinator))
+            .or_else(|error| error.downcast::<CreateError>().map(|error| Self::Coordinator(error.into())))
             .or_else(|error| error.downcast::<DataError>().map(Self::Data))
             .unwrap_or_else(Self::Other)
     }
 }
 
-fn spec_message(file: &std::path::Path, error: &SpecError) -> String {
+fn spec_message(file: &Path, error: &SpecError) -> String {
     let file = file.display();
     match (&error.set, error.line) {
         (None, Some(line)) => {

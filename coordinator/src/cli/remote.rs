@@ -16,7 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::args::{TokenArgs, TrialOrder};
+use super::args::{SourceArgs, TokenArgs, TrialOrder};
 use super::error::CliError;
 use crate::store::TrialQuery;
 
@@ -65,6 +65,17 @@ impl TokenArgs {
 }
 
 impl Remote {
+    /// Connects to the coordinator that the command line names, if it names one.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], or a token that cannot be read.
+    pub fn named(args: &SourceArgs) -> Result<Option<Self>, CliError> {
+        match &args.coordinator {
+            Some(url) => Self::connect(url, args.token.read()?).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Connects to the coordinator at `url`, `http://` understood.
     ///
     /// # Errors

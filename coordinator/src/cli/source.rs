@@ -26,8 +26,8 @@ impl Source {
     /// # Errors
     /// No such database, none at all, or nobody at the address.
     pub fn open(args: &SourceArgs) -> Result<Self, CliError> {
-        match &args.coordinator {
-            Some(url) => Ok(Self::Server(Remote::connect(url, args.token.read()?)?)),
+        match Remote::named(args)? {
+            Some(remote) => Ok(Self::Server(remote)),
             None => Ok(Self::File(Reader::open(&args.database())?)),
         }
     }
@@ -105,7 +105,7 @@ impl Source {
     ) -> Result<(TrialRecord, Vec<DecisionRecord>), CliError> {
         let found = match self {
             Self::File(reader) => match reader.trial(study.id, number)? {
-                Some(trial) => Some((trial, reader.decisions(study.id, number)?)),
+                Some(trial) => Some((trial, reader.decisions(study.id, Some(number))?)),
                 None => None,
             },
             Self::Server(remote) => remote.trial(&study.name, number)?,

@@ -62,6 +62,12 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// A crash cut off a change, and a reader takes nothing back.
+    #[error("`{path}` was left in the middle of a change; `foldwise serve --db {path}` puts it right")]
+    Interrupted {
+        /// What was to be opened.
+        path: PathBuf,
+    },
     /// It lies where locks and shared memory cannot be trusted.
     #[error(
         "`{path}` lies on a network file system ({kind}), where a database can be damaged; \
@@ -141,7 +147,8 @@ impl StoreError {
             | Self::Older { .. }
             | Self::Network { .. }
             | Self::Access { .. } => true,
-            Self::Held { .. }
+            Self::Interrupted { .. }
+            | Self::Held { .. }
             | Self::Busy { .. }
             | Self::Full { .. }
             | Self::Damaged { .. }

@@ -4,21 +4,31 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// File systems that several machines see.
-const NETWORK: [&str; 16] = [
-    "9p2000.L", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
-    "orangefs", "smb3", "smbfs", "weka",
-];
-
-/// FUSE file systems that are local; every other `fuse.NAME` is taken for a remote one.
-const LOCAL_FUSE: [&str; 7] = [
-    "fuse.bindfs",
-    "fuse.ecryptfs",
-    "fuse.exfat",
-    "fuse.fuse-overlayfs",
-    "fuse.gocryptfs",
-    "fuse.lxcfs",
-    "fuse.ntfs-3g",
+/// Types of file systems that several machines see.
+const NETWORK: &[&str] = &[
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "fuse.ceph-fuse",
+    "fuse.curlftpfs",
+    "fuse.davfs",
+    "fuse.gcsfuse",
+    "fuse.glusterfs",
+    "fuse.juicefs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "nfs4",
+    "orangefs",
+    "smb3",
+    "smbfs",
+    "wekafs",
 ];
 
 /// The type of the network file system that the absolute `path` lies on; none if it is local or nobody can tell.
@@ -41,9 +51,7 @@ fn network_in(table: &[u8], path: &Path) -> Option<String> {
         }
     }
     let (_, kind) = deepest?;
-    let remote = NETWORK.contains(&kind.as_str())
-        || kind.starts_with("fuse.") && !LOCAL_FUSE.contains(&kind.as_str());
-    remote.then_some(kind)
+    NETWORK.contains(&kind.as_str()).then_some(kind)
 }
 
 /// Spaces and the like stand as three octal digits after a backslash.

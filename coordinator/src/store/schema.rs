@@ -17,10 +17,11 @@ pub(super) const APPLICATION: i32 = 0x466f_6c64;
 pub(super) fn migrate(db: &mut Connection) -> Result<(), Fault> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let version: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version == VERSION {
+    let pending = MIGRATIONS.get(version as usize..).unwrap_or_default();
+    if pending.is_empty() {
         return Ok(());
     }
-    for migration in &MIGRATIONS[version as usize..] {
+    for migration in pending {
         tx.execute_batch(migration)?;
     }
     tx.pragma_update(None, "application_id", APPLICATION)?;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use foldwise_shared::value::ParamValue;
 use rusqlite::Row;
-use rusqlite::types::{ToSqlOutput, Type, Value, ValueRef};
+use rusqlite::types::{ToSqlOutput, Type, ValueRef};
 
 /// Reads a column that holds one of a set of words.
 pub(super) fn word<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
@@ -35,11 +35,11 @@ pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// The columns `kind` and `value` of a param.
 pub(super) fn param_columns(value: &ParamValue) -> (&'static str, ToSqlOutput<'_>) {
     match value {
-        ParamValue::Bool(flag) => ("bool", Value::Integer((*flag).into()).into()),
-        ParamValue::Int(number) => ("int", Value::Integer(*number).into()),
-        ParamValue::Float(number) => ("float", Value::Real(*number).into()),
-        ParamValue::Text(text) => ("text", ValueRef::Text(text.as_bytes()).into()),
-        ParamValue::Table(json) => ("json", Value::Text(json.to_string()).into()),
+        ParamValue::Bool(flag) => ("bool", (*flag).into()),
+        ParamValue::Int(number) => ("int", (*number).into()),
+        ParamValue::Float(number) => ("float", (*number).into()),
+        ParamValue::Text(text) => ("text", text.as_str().into()),
+        ParamValue::Table(json) => ("json", json.to_string().into()),
     }
 }
 

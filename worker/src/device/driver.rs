@@ -25,7 +25,8 @@ pub(super) fn info(index: usize) -> Result<DeviceInfo, DriverError> {
             driver.get::<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int>(b"cuDeviceGetName\0")?;
         let get_memory =
             driver.get::<unsafe extern "C" fn(*mut usize, c_int) -> c_int>(b"cuDeviceTotalMem_v2\0")?;
-        let get_uuid = driver.get::<unsafe extern "C" fn(*mut [u8; 16], c_int) -> c_int>(b"cuDeviceGetUuid\0")?;
+        let get_uuid =
+            driver.get::<unsafe extern "C" fn(*mut [u8; 16], c_int) -> c_int>(b"cuDeviceGetUuid\0")?;
 
         let mut device = 0;
         let mut name: [c_char; 256] = [0; 256];

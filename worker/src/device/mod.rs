@@ -39,7 +39,9 @@ pub enum DeviceError {
         reason: String,
     },
     /// CUDA has fewer devices.
-    #[error("cuda:{index} was asked for, but CUDA sees {count} here, from cuda:0 on (CUDA_VISIBLE_DEVICES counts)")]
+    #[error(
+        "cuda:{index} was asked for, but CUDA sees {count} here, from cuda:0 on (CUDA_VISIBLE_DEVICES counts)"
+    )]
     NoSuchIndex {
         /// The index asked for.
         index: usize,
@@ -90,14 +92,20 @@ impl DeviceChoice {
             DeviceChoice::Cuda(index) => {
                 load_cuda().map_err(|error| DeviceError::NoCuda {
                     index,
-                    reason: format!("libtorch_cuda.so cannot be loaded ({error}); a libtorch with CUDA is needed"),
+                    reason: format!(
+                        "libtorch_cuda.so cannot be loaded ({error}); a libtorch with CUDA is needed"
+                    ),
                 })?;
                 if !Cuda::is_available() {
                     let reason = "no GPU can be used; see what `nvidia-smi` says".to_owned();
                     return Err(DeviceError::NoCuda { index, reason });
                 }
                 let count = gpu_count();
-                if index >= count { Err(DeviceError::NoSuchIndex { index, count }) } else { Ok(Device::Cuda(index)) }
+                if index >= count {
+                    Err(DeviceError::NoSuchIndex { index, count })
+                } else {
+                    Ok(Device::Cuda(index))
+                }
             }
         }
     }
@@ -124,7 +132,9 @@ pub fn devices() -> Vec<DeviceInfo> {
         return vec![host::info()];
     }
     (0..gpu_count())
-        .map(|index| driver::info(index).unwrap_or_else(|_| DeviceInfo::cuda(index, "unknown GPU".to_owned())))
+        .map(|index| {
+            driver::info(index).unwrap_or_else(|_| DeviceInfo::cuda(index, "unknown GPU".to_owned()))
+        })
         .collect()
 }
 

@@ -37,7 +37,13 @@ struct Taps {
 }
 
 impl Convolution {
-    pub fn new(large: Side, small_channels: i64, shape: ConvShape, layout: Layout, device: Device) -> Result<Self, TchError> {
+    pub fn new(
+        large: Side,
+        small_channels: i64,
+        shape: ConvShape,
+        layout: Layout,
+        device: Device,
+    ) -> Result<Self, TchError> {
         let length = (large.length + 2 * shape.padding - shape.kernel) / shape.stride + 1;
         let small = Side { channels: small_channels, length };
         let taps = match layout {

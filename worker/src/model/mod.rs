@@ -59,3 +59,6 @@ pub enum BuildError {
     #[error(transparent)]
     Torch(#[from] TchError),
 }
+
+#[cfg(test)]
+mod tests;

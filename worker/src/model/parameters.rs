@@ -47,7 +47,8 @@ impl Parameters {
         let parts = specs
             .iter()
             .map(|spec| {
-                Tensor::f_empty([spec.count()], (Kind::Float, Device::Cpu))?.f_uniform_(-spec.bound, spec.bound)
+                Tensor::f_empty([spec.count()], (Kind::Float, Device::Cpu))?
+                    .f_uniform_(-spec.bound, spec.bound)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let flat = Tensor::f_cat(&parts, 0)?.f_to(device)?.f_set_requires_grad(true)?;

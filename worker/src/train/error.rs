@@ -63,7 +63,8 @@ mod tests {
     fn a_lack_of_memory_is_told_apart() {
         let error = Tensor::f_empty([1 << 60], (Kind::Float, Device::Cpu)).expect_err("no machine has that");
         assert!(matches!(TrainError::from(error), TrainError::OutOfMemory(_)));
-        let cuda = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nException raised from malloc";
+        let cuda =
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nException raised from malloc";
         let error = TrainError::from(TchError::Torch(cuda.into()));
         assert_eq!(
             error.to_string(),
@@ -75,6 +76,8 @@ mod tests {
     fn another_error_is_one_line() {
         let left = Tensor::f_zeros([2, 3], (Kind::Float, Device::Cpu)).expect("small");
         let error = TrainError::from(left.f_mm(&left).expect_err("shapes differ"));
-        assert!(matches!(&error, TrainError::Torch(text) if text.contains("mat1 and mat2") && !text.contains('\n')));
+        assert!(
+            matches!(&error, TrainError::Torch(text) if text.contains("mat1 and mat2") && !text.contains('\n'))
+        );
     }
 }

@@ -10,3 +10,6 @@ pub use early_stopping::EarlyStopper;
 pub use error::TrainError;
 pub use fit::{Ending, EpochResult, FitTask, Flow, fit};
 pub use trainer::Trainer;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The weights, the optimizer and the data of one fold, and what one epoch does with them.
 
 use foldwise_shared::model::TrialSettings;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::TrainError;
 use super::optimizer::{self, Optimizer};
@@ -9,7 +9,7 @@ use crate::images::DeviceImages;
 use crate::model::{self, Network, Parameters};
 
 /// Images a step of the validation; the result does not depend on it but for rounding.
-const VALIDATION_BATCH: usize = 2048;
+const VALIDATION_BATCH: usize = 256;
 
 /// The state of one training. libtorch's generator is global: two trainings side by side in a process draw from it
 /// in turn, and only one alone gives the same curve again.
@@ -37,13 +37,22 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, TrainError> {
         let batch_size = usize::try_from(settings.batch_size).unwrap_or(0);
         if batch_size == 0 {
-            return Err(TrainError::Invalid(format!("batch_size is {}; it must be at least 1", settings.batch_size)));
+            return Err(TrainError::Invalid(format!(
+                "batch_size is {}; it must be at least 1",
+                settings.batch_size
+            )));
         }
         if !(0.0..1.0).contains(&settings.dropout) {
-            return Err(TrainError::Invalid(format!("dropout is {}; it must be in [0, 1)", settings.dropout)));
+            return Err(TrainError::Invalid(format!(
+                "dropout is {}; it must be in [0, 1)",
+                settings.dropout
+            )));
         }
         if settings.latent_dim < 1 {
-            return Err(TrainError::Invalid(format!("latent_dim is {}; it must be at least 1", settings.latent_dim)));
+            return Err(TrainError::Invalid(format!(
+                "latent_dim is {}; it must be at least 1",
+                settings.latent_dim
+            )));
         }
         let device = images.device();
         let network = model::build(settings, images.height(), images.width(), device)?;
@@ -68,6 +77,14 @@ impl<'a> Trainer<'a> {
         self.learning_rate
     }
 
+    /// Checked indices of `validation`, for [`Trainer::validate`].
+    ///
+    /// # Errors
+    /// [`TrainError::Invalid`] for no index at all, or one of no image.
+    pub fn validation(&self, validation: &[i64]) -> Result<Tensor, TrainError> {
+        indices(self.images, "validation", validation)
+    }
+
     /// The weights.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -78,7 +95,11 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// What libtorch says, such as a lack of memory.
-    pub fn train_epoch(&mut self, epoch: u32, interrupt: &dyn Fn() -> bool) -> Result<Option<f64>, TrainError> {
+    pub fn train_epoch(
+        &mut self,
+        epoch: u32,
+        interrupt: &dyn Fn() -> bool,
+    ) -> Result<Option<f64>, TrainError> {
         seed_generator(self.seed, epoch);
         let device = self.images.device();
         let count = self.train.size1()?;
@@ -131,7 +152,7 @@ impl<'a> Trainer<'a> {
 }
 
 /// Indices of images on the device of the images; CUDA would not say which one is wrong, so they are checked here.
-pub(super) fn indices(images: &DeviceImages, part: &str, indices: &[i64]) -> Result<Tensor, TrainError> {
+fn indices(images: &DeviceImages, part: &str, indices: &[i64]) -> Result<Tensor, TrainError> {
     if indices.is_empty() {
         return Err(TrainError::Invalid(format!("the {part} part has no images")));
     }
@@ -149,17 +170,4 @@ fn seed_generator(seed: u64, epoch: u32) {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     tch::manual_seed((z ^ (z >> 31)).cast_signed());
-}
-
-/// The device of the images, for indices that come along.
-impl Trainer<'_> {
-    /// Checked indices of `validation` on the device.
-    pub(super) fn validation(&self, validation: &[i64]) -> Result<Tensor, TrainError> {
-        indices(self.images, "validation", validation)
-    }
-
-    /// Where it trains.
-    pub fn device(&self) -> Device {
-        self.images.device()
-    }
 }

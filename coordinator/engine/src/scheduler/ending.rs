@@ -265,7 +265,7 @@ impl Scheduler {
         let busy = self.workers.values().any(|worker| worker.session.is_some() && !worker.attempts.is_empty());
         if self.draining && !self.drained && !busy {
             self.drained = true;
-            self.out.push(Command::Drained);
+            self.sends.push(Command::Drained);
         }
     }
 }

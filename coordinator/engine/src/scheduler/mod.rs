@@ -74,7 +74,9 @@ pub struct Scheduler {
     draining: bool,
     drained: bool,
     now: Millis,
-    out: Vec<Command>,
+    writes: Vec<Command>,
+    /// Everything else; it goes out after the writes.
+    sends: Vec<Command>,
 }
 
 impl Scheduler {
@@ -104,7 +106,7 @@ impl Scheduler {
         self.end_studies();
         self.record_running_time();
         self.notice_drained();
-        std::mem::take(&mut self.out)
+        self.take_commands()
     }
 
     /// When something happens by itself: a lease expires, or a study's time is up.
@@ -121,7 +123,12 @@ impl Scheduler {
     }
 
     fn write(&mut self, write: Write) {
-        self.out.push(Command::Write(write));
+        self.writes.push(Command::Write(write));
+    }
+
+    fn take_commands(&mut self) -> Vec<Command> {
+        self.writes.append(&mut self.sends);
+        std::mem::take(&mut self.writes)
     }
 
     /// Lets time pass: the running time of every study with a fold in training grows.
@@ -138,7 +145,7 @@ impl Scheduler {
             let news = study.running_ms - study.recorded_ms;
             if news >= RUNNING_TIME_STEP_MS || (news > 0 && study.training == 0) {
                 study.recorded_ms = study.running_ms;
-                self.out.push(Command::Write(Write::RunningTime { study: study.id, running_ms: study.running_ms }));
+                self.writes.push(Command::Write(Write::RunningTime { study: study.id, running_ms: study.running_ms }));
             }
         }
     }

@@ -24,7 +24,8 @@ impl Scheduler {
             draining: false,
             drained: false,
             now,
-            out: Vec::new(),
+            writes: Vec::new(),
+            sends: Vec::new(),
         };
         let mut open = Vec::new();
         for study in snapshot.studies {
@@ -39,7 +40,7 @@ impl Scheduler {
         scheduler.finish_idle_trials();
         scheduler.end_by_time();
         scheduler.end_studies();
-        let commands = std::mem::take(&mut scheduler.out);
+        let commands = scheduler.take_commands();
         (scheduler, commands)
     }
 

@@ -46,7 +46,7 @@ impl Scheduler {
         let replaced = worker.session.replace(session);
         if let Some(replaced) = replaced.filter(|replaced| *replaced != session) {
             self.sessions.remove(&replaced);
-            self.out.push(Command::Close { session: replaced });
+            self.sends.push(Command::Close { session: replaced });
         }
         self.sessions.insert(session, incarnation.clone());
         let lease_ms = self.options.lease_ms;
@@ -179,7 +179,7 @@ impl Scheduler {
     }
 
     pub(super) fn send(&mut self, session: SessionId, message: ToWorker) {
-        self.out.push(Command::Send { session, message });
+        self.sends.push(Command::Send { session, message });
     }
 
     /// Sends to whoever holds an attempt, if it is connected.

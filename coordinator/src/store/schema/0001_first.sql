@@ -26,12 +26,14 @@ CREATE TABLE objective (
     PRIMARY KEY (study_id, idx)
 ) STRICT, WITHOUT ROWID;
 
+-- `ending` is what a stopping trial will be.
 CREATE TABLE trial (
     id           INTEGER PRIMARY KEY,
     study_id     INTEGER NOT NULL REFERENCES study (id) ON DELETE CASCADE,
     number       INTEGER NOT NULL,
     state        TEXT NOT NULL
         CHECK (state IN ('waiting', 'running', 'stopping', 'complete', 'pruned', 'failed', 'cancelled')),
+    ending       TEXT CHECK (ending IN ('complete', 'pruned', 'failed', 'cancelled')),
     value        REAL,
     std          REAL,
     reason       TEXT,
@@ -39,6 +41,7 @@ CREATE TABLE trial (
     created_at   INTEGER NOT NULL,
     finished_at  INTEGER,
     UNIQUE (study_id, number),
+    CHECK ((ending IS NOT NULL) = (state = 'stopping')),
     CHECK ((value IS NOT NULL) = (state = 'complete')),
     CHECK ((finished_at IS NOT NULL) = (state IN ('complete', 'pruned', 'failed', 'cancelled'))),
     CHECK (finished_at IS NULL OR reason IS NOT NULL)

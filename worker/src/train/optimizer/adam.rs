@@ -28,7 +28,12 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, weights: &mut Tensor, mut gradient: Tensor, learning_rate: f64) -> Result<(), TchError> {
+    fn step(
+        &mut self,
+        weights: &mut Tensor,
+        mut gradient: Tensor,
+        learning_rate: f64,
+    ) -> Result<(), TchError> {
         self.steps = self.steps.saturating_add(1);
         if self.weight_decay > 0.0 {
             gradient = gradient.f_add_(&weights.f_mul_scalar(self.weight_decay)?)?;
@@ -55,8 +60,8 @@ mod tests {
 
         let store = tch::nn::VarStore::new(tch::Device::Cpu);
         let expected = store.root().var_copy("w", &Tensor::from_slice(&start).to_kind(tch::Kind::Float));
-        let mut reference =
-            tch::nn::OptimizerConfig::build(tch::nn::adam(0.9, 0.999, 0.01), &store, 0.02).expect("an optimizer");
+        let mut reference = tch::nn::OptimizerConfig::build(tch::nn::adam(0.9, 0.999, 0.01), &store, 0.02)
+            .expect("an optimizer");
 
         let mut weights = Tensor::from_slice(&start).to_kind(tch::Kind::Float);
         let mut adam = Adam::new(&weights, 0.01).expect("small");

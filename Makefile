@@ -1,0 +1,40 @@
+# What a fresh machine needs besides this: rustup, a C++ compiler, make, and Python 3 with pip.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+FOLDWISE := target/release/foldwise
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: libtorch
+libtorch: ## fetch libtorch into the cache, once
+	@deploy/libtorch.sh
+
+.PHONY: build
+build: libtorch ## build both programs, optimized
+	cargo build --release --locked --bins
+
+.PHONY: demo
+demo: build ## build, fetch MNIST, and run a small study to its end
+	@deploy/demo.sh
+
+.PHONY: test
+test: libtorch ## run every test, real processes included
+	cargo build --workspace --locked --bins
+ifdef NEXTEST
+	cargo nextest run --workspace --locked
+else
+	cargo test --workspace --locked
+endif
+
+.PHONY: check
+check: libtorch ## formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --locked --all-targets -- -D warnings
+
+.PHONY: bench
+bench: libtorch ## what the engine and the store cost (docs/benchmarks.md has the rest)
+	cargo bench --locked -p foldwise-engine -p foldwise-coordinator

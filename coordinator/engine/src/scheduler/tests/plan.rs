@@ -1,0 +1,160 @@
+//! What a simulated cluster is made of, drawn from a seed: studies, workers and how much goes wrong.
+
+use std::sync::OnceLock;
+
+use foldwise_shared::ids::{FoldIndex, TrialNumber};
+use foldwise_shared::spec::{PrunerKind, Release, SamplerKind, StudySpec};
+use foldwise_shared::state::Direction;
+
+use super::super::{DataInfo, NewStudy};
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
+#[derive(Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From `low` to `high`, both included.
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + (self.next() % (high - low + 1) as u64) as i64
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.next() as usize % of.len()]
+    }
+}
+
+/// A number in [0, 1) that depends on the words alone.
+fn unit(words: &[u64]) -> f64 {
+    let mut rng = Rng(0);
+    for word in words {
+        rng.0 ^= *word;
+        rng.0 = rng.next();
+    }
+    (rng.next() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// What a trial is like, whoever trains it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nature {
+    seed: u64,
+    number: TrialNumber,
+}
+
+impl Nature {
+    pub fn of(spec: &StudySpec, number: TrialNumber) -> Self {
+        Self { seed: spec.study.seed, number }
+    }
+
+    fn draw(self, purpose: u64) -> f64 {
+        unit(&[self.seed, u64::from(self.number.0), purpose])
+    }
+
+    /// The validation loss after an epoch; NaN from some epoch on for one trial in 20.
+    pub fn loss(self, fold: FoldIndex, epoch: u32) -> f64 {
+        if self.draw(1) < 0.05 && f64::from(epoch) > 4.0 * self.draw(2) {
+            return f64::NAN;
+        }
+        let noise = unit(&[self.seed, u64::from(self.number.0), u64::from(fold.0), u64::from(epoch)]);
+        self.draw(3) + 1.0 / f64::from(epoch) + 0.2 * noise
+    }
+
+    /// Whether it kills the worker that trains it.
+    pub fn is_poison(self) -> bool {
+        self.draw(4) < 0.02
+    }
+}
+
+pub struct Plan {
+    pub seed: u64,
+    pub studies: Vec<NewStudy>,
+    /// Slots and milliseconds an epoch.
+    pub workers: Vec<(u32, i64)>,
+    pub lease_ms: i64,
+    /// Milliseconds between two faults on average; none if all goes well.
+    pub fault_every: Option<i64>,
+    /// When the faults end.
+    pub calm_at: i64,
+}
+
+impl Plan {
+    /// Everything random.
+    pub fn random(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let studies = (0..rng.pick(&[1, 1, 2, 3])).map(|_| new_study(random_spec(&mut rng))).collect();
+        let workers = (0..rng.between(1, 6)).map(|_| (rng.between(1, 3) as u32, rng.between(100, 3_000))).collect();
+        let lease_ms = rng.pick(&[2_000, 10_000, 30_000]);
+        let fault_every = (!rng.chance(10)).then(|| rng.pick(&[300, 1_000, 5_000, 20_000]));
+        let calm_at = rng.between(1_000, 120_000);
+        Self { seed, studies, workers, lease_ms, fault_every, calm_at }
+    }
+}
+
+pub fn new_study(spec: StudySpec) -> NewStudy {
+    let data = DataInfo {
+        data_digest: "data".into(),
+        splits_digest: "splits".into(),
+        images: 100,
+        height: 2,
+        width: 2,
+    };
+    NewStudy { spec, spec_text: String::new(), data }
+}
+
+/// A valid study of three folds of three epochs and four trials, without a pruner.
+pub fn plain_spec() -> StudySpec {
+    static PARSED: OnceLock<StudySpec> = OnceLock::new();
+    let parse = || {
+        let text = "version = 1\nstudy = { name = \"s\", seed = 7 }\ndata = { dataset = \"mnist\", folds = 3 }\n\
+            model = { network = \"lab\", latent_dim = 4 }\ntrain = { epochs = 3 }\nbudget = { trials = 4 }\n\
+            [space]\nlearning_rate = { float = [1e-4, 1e-1], log = true }\nbatch_size = { choice = [32, 64, 128] }\n";
+        foldwise_shared::spec::parse(text, &[]).expect("a study file")
+    };
+    PARSED.get_or_init(parse).clone()
+}
+
+pub fn use_median(spec: &mut StudySpec, startup_trials: u32, warmup_epochs: u32) {
+    spec.pruner.kind = PrunerKind::Median;
+    spec.pruner.startup_trials = Some(startup_trials);
+    spec.pruner.warmup_epochs = Some(warmup_epochs);
+    spec.pruner.interval_epochs = Some(1);
+    spec.pruner.min_peers = Some(1);
+}
+
+pub fn random_spec(rng: &mut Rng) -> StudySpec {
+    let mut spec = plain_spec();
+    spec.study.seed = rng.next();
+    spec.study.direction = rng.pick(&[Direction::Minimize, Direction::Minimize, Direction::Maximize]);
+    match rng.between(1, 4) {
+        1 => (spec.data.folds, spec.data.holdout) = (None, Some(10)),
+        folds => spec.data.folds = Some(folds as u32),
+    }
+    spec.data.release = rng.pick(&[Release::Auto, Release::All, Release::Race]);
+    spec.train.epochs = rng.between(1, 6) as u32;
+    if rng.chance(60) {
+        use_median(&mut spec, rng.between(0, 4) as u32, rng.between(0, 2) as u32);
+    }
+    if rng.chance(20) {
+        spec.sampler.kind = SamplerKind::Grid;
+        spec.sampler.points = Some(rng.between(1, 3) as u32);
+    }
+    let whole_trial = spec.scheme().folds() * spec.train.epochs;
+    spec.budget.trials = (rng.chance(70) || spec.sampler.kind == SamplerKind::Grid).then(|| rng.between(1, 12) as u32);
+    spec.budget.total_epochs = (spec.budget.trials.is_none() || rng.chance(40))
+        .then(|| rng.between(i64::from(spec.train.epochs), i64::from(whole_trial) * 8) as u64);
+    spec.budget.wall_time = rng.chance(30).then(|| format!("{}ms", rng.between(500, 60_000)));
+    if spec.sampler.kind == SamplerKind::Grid && rng.chance(50) {
+        spec.budget.trials = None;
+    }
+    spec
+}

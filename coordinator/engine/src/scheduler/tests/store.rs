@@ -1,0 +1,248 @@
+//! A store in memory: applies writes as the real one does, and panics at one that is not legal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
+use foldwise_shared::record::EpochRecord;
+use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+use foldwise_shared::value::Params;
+
+use super::super::*;
+use crate::sampler::suggest;
+
+#[derive(Clone, Default)]
+pub struct Store {
+    pub studies: BTreeMap<StudyId, StudyRow>,
+    last_lease: LeaseId,
+    workers: BTreeSet<String>,
+    /// What workers were told is durable.
+    pub acknowledged: BTreeSet<(AttemptKey, Epoch)>,
+    /// Trials as they were when they finished.
+    pub sealed: Seals,
+}
+
+pub type Seals = BTreeMap<(StudyId, TrialNumber), TrialRow>;
+
+#[derive(Clone)]
+pub struct StudyRow {
+    pub new: NewStudy,
+    pub state: StudyState,
+    pub message: Option<String>,
+    pub running_ms: i64,
+    pub trials: Vec<TrialRow>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialRow {
+    pub params: Params,
+    pub state: TrialState,
+    pub ending: Option<TrialState>,
+    pub value: Option<f64>,
+    pub std: Option<f64>,
+    pub reason: Option<String>,
+    pub finished_at: Option<Millis>,
+    pub folds: Vec<FoldRow>,
+    /// Of each decision: the fold and the epoch.
+    pub decisions: Vec<(FoldIndex, Option<Epoch>)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldRow {
+    pub state: TrialState,
+    pub value: Option<f64>,
+    pub best_epoch: Option<Epoch>,
+    pub attempts: Vec<AttemptRow>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRow {
+    pub lease: LeaseId,
+    pub worker: WorkerInfo,
+    pub state: AttemptState,
+    pub failure: Option<FailureClass>,
+    pub start_epoch: Epoch,
+    pub epochs: Vec<EpochRecord>,
+}
+
+impl FoldRow {
+    pub fn open(&self) -> Option<&AttemptRow> {
+        self.attempts.iter().find(|attempt| attempt.state == AttemptState::Running)
+    }
+
+    /// The rows that no newer attempt trains again, as the view `curve` has them.
+    pub fn live_rows(&self) -> Vec<EpochRecord> {
+        let newer = |from: usize, row: &EpochRecord| {
+            self.attempts[from + 1..].iter().any(|attempt| attempt.start_epoch < row.epoch)
+        };
+        let attempts = self.attempts.iter().enumerate();
+        attempts.flat_map(|(index, attempt)| attempt.epochs.iter().filter(move |row| !newer(index, row))).copied().collect()
+    }
+}
+
+impl StudyRow {
+    pub fn epochs(&self) -> u64 {
+        let attempts = self.trials.iter().flat_map(|trial| &trial.folds).flat_map(|fold| &fold.attempts);
+        attempts.map(|attempt| attempt.epochs.len() as u64).sum()
+    }
+}
+
+impl Store {
+    pub fn study(&mut self, id: StudyId) -> &mut StudyRow {
+        self.studies.get_mut(&id).expect("a write about a study that exists")
+    }
+
+    pub fn trial(&mut self, study: StudyId, trial: TrialNumber) -> &mut TrialRow {
+        self.study(study).trials.get_mut(trial.0 as usize).expect("a write about a trial that exists")
+    }
+
+    pub fn fold(&mut self, study: StudyId, trial: TrialNumber, fold: FoldIndex) -> &mut FoldRow {
+        let trial = self.trial(study, trial);
+        assert!(!trial.state.is_finished(), "a write about a finished trial");
+        trial.folds.get_mut(fold.0 as usize).expect("a write about a fold that exists")
+    }
+
+    pub fn attempt(&self, key: AttemptKey) -> Option<&AttemptRow> {
+        let fold = self.studies.get(&key.study)?.trials.get(key.trial.0 as usize)?.folds.get(key.fold.0 as usize)?;
+        fold.attempts.get((key.attempt.0 as usize).checked_sub(1)?)
+    }
+
+    pub fn apply(&mut self, write: &Write) {
+        match write.clone() {
+            Write::Study { id, study, at: _ } => {
+                assert!(self.studies.keys().all(|known| *known < id), "study {id} is not new");
+                let (state, running_ms) = (StudyState::Running, 0);
+                self.studies.insert(id, StudyRow { new: *study, state, message: None, running_ms, trials: Vec::new() });
+            }
+            Write::StudyState { study, state, message, at: _ } => {
+                let row = self.study(study);
+                use StudyState::{Ended, Paused, Running, Stopping};
+                let legal = matches!(
+                    (row.state, state),
+                    (Running, Paused) | (Paused, Running) | (Running | Paused, Stopping) | (Running | Paused | Stopping, Ended)
+                );
+                assert!(legal, "study {study} went from {} to {state}", row.state);
+                (row.state, row.message) = (state, message);
+            }
+            Write::RunningTime { study, running_ms } => {
+                let row = self.study(study);
+                assert!(running_ms >= row.running_ms && row.state != StudyState::Ended, "running time of study {study}");
+                row.running_ms = running_ms;
+            }
+            Write::Worker { worker, at: _ } => drop(self.workers.insert(worker.incarnation)),
+            Write::Trial { study, trial, params, origins, folds, at: _ } => {
+                let row = self.study(study);
+                assert_eq!(trial.0 as usize, row.trials.len(), "trials are numbered from 0 without a gap");
+                let suggestion = suggest(&row.new.spec, trial).expect("the sampler has this trial");
+                assert_eq!((&params, &origins), (&suggestion.params, &suggestion.origins));
+                assert_eq!(folds, row.new.spec.scheme().folds());
+                let fold = FoldRow { state: TrialState::Waiting, value: None, best_epoch: None, attempts: Vec::new() };
+                row.trials.push(TrialRow {
+                    params,
+                    state: TrialState::Waiting,
+                    ending: None,
+                    value: None,
+                    std: None,
+                    reason: None,
+                    finished_at: None,
+                    folds: vec![fold; folds as usize],
+                    decisions: Vec::new(),
+                });
+            }
+            Write::TrialState { study, trial, state, ending, value, std, reason, at } => {
+                let row = self.trial(study, trial);
+                use TrialState::{Running, Stopping, Waiting};
+                let legal = match (row.state, state) {
+                    (Waiting, Running) | (Waiting | Running, Stopping) => true,
+                    (Waiting | Running, end) => end.is_finished(),
+                    (Stopping, end) => row.ending == Some(end),
+                    _ => false,
+                };
+                assert!(legal, "trial {trial} of study {study} went from {} to {state}", row.state);
+                if let Some(decided) = row.reason.as_ref().filter(|_| row.state == Stopping) {
+                    assert_eq!(Some(decided), reason.as_ref(), "the reason of a decided end");
+                }
+                (row.state, row.ending, row.value, row.std, row.reason) = (state, ending, value, std, reason);
+                row.finished_at = state.is_finished().then_some(at);
+            }
+            Write::FoldState { study, trial, fold, state, value, best_epoch, at: _ } => {
+                let row = self.fold(study, trial, fold);
+                assert!(!row.state.is_finished(), "fold {fold} of trial {trial} was finished");
+                (row.state, row.value, row.best_epoch) = (state, value, best_epoch);
+            }
+            Write::AttemptStarted { key, lease, worker, start_epoch, at: _ } => {
+                assert!(self.workers.contains(&worker.incarnation), "{key} went to a worker that never said hello");
+                assert!(lease > self.last_lease, "{lease} is not new");
+                self.last_lease = lease;
+                let row = self.fold(key.study, key.trial, key.fold);
+                assert_eq!(key.attempt.0 as usize, row.attempts.len() + 1, "attempts are numbered from 1");
+                assert_eq!(row.state, TrialState::Waiting, "{key} was leased");
+                let (state, epochs) = (AttemptState::Running, Vec::new());
+                row.attempts.push(AttemptRow { lease, worker, state, failure: None, start_epoch, epochs });
+            }
+            Write::AttemptEnded { key, state, failure, message: _, worker, value: _, epochs, at: _ } => {
+                let row = self.fold(key.study, key.trial, key.fold);
+                let row = row.attempts.get_mut(key.attempt.0 as usize - 1).expect("an attempt that exists");
+                assert_eq!(row.state, AttemptState::Running, "{key} ended twice");
+                assert_eq!(failure.is_some(), state == AttemptState::Failed, "{key}");
+                assert_eq!((worker, epochs), (row.worker.name.clone(), row.epochs.len() as u32), "{key}");
+                (row.state, row.failure) = (state, failure);
+            }
+            Write::Epoch { study, record, worker } => {
+                let row = self.fold(study, record.trial, record.fold).attempts.last_mut().expect("an attempt");
+                assert_eq!((worker, row.state), (row.worker.name.clone(), AttemptState::Running));
+                assert_eq!(record.epoch.0 as usize, row.epochs.len() + 1, "an epoch is recorded once and in order");
+                row.epochs.push(record);
+            }
+            Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
+                assert!(decision.own.is_finite() && decision.threshold.is_finite());
+                self.trial(study, trial).decisions.push((fold, epoch));
+            }
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            studies: self.studies.iter().map(|(id, row)| study_snapshot(*id, row)).collect(),
+            last_study: self.studies.keys().next_back().copied().unwrap_or_default(),
+            last_lease: self.last_lease,
+        }
+    }
+}
+
+fn study_snapshot(id: StudyId, row: &StudyRow) -> StudySnapshot {
+    let trials = row.trials.iter().enumerate().map(|(number, trial)| TrialSnapshot {
+        number: TrialNumber(number as u32),
+        params: trial.params.clone(),
+        state: trial.state,
+        ending: trial.ending,
+        value: trial.value,
+        reason: trial.reason.clone(),
+        finished_at: trial.finished_at,
+        folds: trial.folds.iter().map(fold_snapshot).collect(),
+    });
+    StudySnapshot {
+        id,
+        spec: row.new.spec.clone(),
+        data: row.new.data.clone(),
+        state: row.state,
+        running_ms: row.running_ms,
+        epochs: row.epochs(),
+        trials: trials.collect(),
+    }
+}
+
+fn fold_snapshot(row: &FoldRow) -> FoldSnapshot {
+    let mut failures = BTreeMap::new();
+    for class in row.attempts.iter().filter_map(|attempt| attempt.failure) {
+        *failures.entry(class).or_insert(0) += 1;
+    }
+    FoldSnapshot {
+        state: row.state,
+        value: row.value,
+        best_epoch: row.best_epoch,
+        last_attempt: Attempt(row.attempts.len() as u32),
+        failures,
+        open: row.open().map(|open| OpenAttempt { lease: open.lease, worker: open.worker.clone() }),
+        curve: row.live_rows().iter().map(|record| record.validation_loss).collect(),
+    }
+}

@@ -1,0 +1,86 @@
+//! The command line of `foldwise`: one file a command. Each reads its arguments, asks the store or a coordinator,
+//! and hands records to [`render`], the only place that writes to standard output.
+
+mod args;
+mod best;
+mod curve;
+mod data;
+mod error;
+mod next;
+mod remote;
+mod render;
+mod source;
+mod study;
+mod trial;
+
+pub mod live;
+pub mod run;
+pub mod serve;
+mod signals;
+pub mod summary;
+
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod samples;
+
+use std::io::{IsTerminal, Write};
+
+use tracing_subscriber::EnvFilter;
+
+pub use self::args::{Cli, DatabaseArgs, Device, ResumeArgs, RunArgs, ServeArgs, TokenArgs, WorkersArgs};
+pub use self::error::CliError;
+pub use self::source::unknown_study;
+pub use self::study::read_file;
+
+use self::args::Command;
+
+/// Does what a command line says.
+///
+/// # Errors
+/// Whatever kept it from its result; [`CliError::report`] has the words and the exit code.
+pub fn execute(cli: Cli) -> Result<(), CliError> {
+    let Cli { verbose, command } = cli;
+    log(verbose);
+    match command {
+        Command::Run(mut args) => {
+            args.workers.verbose = verbose;
+            run::run(args)
+        }
+        Command::Resume(mut args) => {
+            args.workers.verbose = verbose;
+            run::resume(args)
+        }
+        Command::Serve(args) => serve::serve(args),
+        Command::Study(command) => study::execute(&command),
+        Command::Trial(command) => trial::execute(&command),
+        Command::Best(args) => best::execute(&args),
+        Command::Curve(args) => curve::execute(&args),
+        Command::Schema => schema(),
+        Command::Data(command) => data::execute(&command),
+    }
+}
+
+fn schema() -> Result<(), CliError> {
+    render::to_stdout(|out| {
+        serde_json::to_writer_pretty(&mut *out, &foldwise_shared::spec::schema())?;
+        writeln!(out)
+    })
+}
+
+/// Writes a line to standard error; one that is closed is no reason to fail.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The log goes to standard error, as `RUST_LOG` says; warnings only without it, everything of note with `--verbose`.
+fn log(verbose: bool) {
+    let default = if verbose { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let mut log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if !std::io::stderr().is_terminal() {
+        log = log.with_ansi(false);
+    }
+    // A second subscriber is refused; the first one stays.
+    let _ = log.try_init();
+}

@@ -1,0 +1,103 @@
+//! The commands that a person may want next, ready to be copied.
+
+use std::path::Path;
+
+use foldwise_shared::ids::TrialNumber;
+
+use super::args::SourceArgs;
+
+/// A command, and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// The command.
+    pub command: String,
+    /// What it does.
+    pub purpose: &'static str,
+}
+
+/// The flag that leads a query to where this one looked, with a blank in front; empty for the default database.
+pub fn place(source: &SourceArgs) -> String {
+    match &source.coordinator {
+        Some(url) => format!(" --coordinator {}", quoted(url)),
+        None => database(&source.database()),
+    }
+}
+
+/// The flag that leads a query to a database, with a blank in front; empty for the default one.
+pub fn database(path: &Path) -> String {
+    let path = path.display().to_string();
+    match path.as_str() {
+        "foldwise.db" | "./foldwise.db" => String::new(),
+        path => format!(" --db {}", quoted(path)),
+    }
+}
+
+/// `foldwise best`
+pub fn best(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise best {study}{place}"), purpose: "the best trial" }
+}
+
+/// `foldwise trial list`
+pub fn trials(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise trial list {study}{place} --sort value"), purpose: "every trial, by value" }
+}
+
+/// `foldwise trial show`
+pub fn trial(place: &str, study: &str, number: TrialNumber) -> Next {
+    Next { command: format!("foldwise trial show {study} {number}{place}"), purpose: "its folds" }
+}
+
+/// `foldwise curve`
+pub fn curve(place: &str, study: &str, number: TrialNumber) -> Next {
+    Next {
+        command: format!("foldwise curve {study}{place} --trial {number} -o csv"),
+        purpose: "its losses, epoch by epoch",
+    }
+}
+
+/// `foldwise resume`
+pub fn resume(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise resume {study}{place}"), purpose: "go on with it" }
+}
+
+/// The tables themselves.
+pub fn sqlite(path: &Path, study: &str) -> Next {
+    let path = quoted(&path.display().to_string());
+    let sql = format!("SELECT * FROM curve WHERE study = '{study}' LIMIT 10");
+    Next { command: format!("sqlite3 -header -column {path} \"{sql}\""), purpose: "the tables themselves" }
+}
+
+/// The commands, one a line, what they do beside them.
+pub fn lines(all: &[Next]) -> String {
+    let width = all.iter().map(|next| next.command.len()).max().unwrap_or(0);
+    let line = |next: &Next| format!("  {:width$}  # {}\n", next.command, next.purpose);
+    format!("next:\n{}", all.iter().map(line).collect::<String>())
+}
+
+/// Writes the commands to standard error.
+pub fn show(all: &[Next]) {
+    super::say(&format!("\n{}", lines(all).trim_end()));
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_copied_into_a_shell() {
+        assert_eq!(database(Path::new("./foldwise.db")), "");
+        assert_eq!(database(Path::new("a/b.db")), " --db a/b.db");
+        assert_eq!(database(Path::new("it's mine.db")), r" --db 'it'\''s mine.db'");
+        assert_eq!(
+            lines(&[best(" --db d.db", "demo"), trials(" --db d.db", "demo")]),
+            "next:\n  foldwise best demo --db d.db                     # the best trial\n  \
+             foldwise trial list demo --db d.db --sort value  # every trial, by value\n"
+        );
+    }
+}

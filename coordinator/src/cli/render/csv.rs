@@ -1,0 +1,144 @@
+//! Answers as CSV: one row a thing, a column a param (`param.NAME`), empty where there is none.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use csv::Writer;
+use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::state::TrialState;
+use foldwise_shared::value::ParamValue;
+
+use super::Answer;
+use crate::cli::data::{DataSummary, FetchedRow};
+
+pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let mut csv = Writer::from_writer(out);
+    match answer {
+        Answer::Studies(records) => studies(records, &mut csv),
+        Answer::Study(record) => studies(std::slice::from_ref(record), &mut csv),
+        Answer::Trials(records) => trials(records, &mut csv),
+        Answer::Trial(record, _) | Answer::Best(_, record) => trials(std::slice::from_ref(record), &mut csv),
+        Answer::Curve(records) => curve(records, &mut csv),
+        Answer::Fetched(rows) => fetched(rows, &mut csv),
+        Answer::Data(summary) => data(summary, &mut csv),
+    }
+    .map_err(io::Error::from)?;
+    csv.flush()
+}
+
+fn studies<W: Write>(records: &[StudyRecord], csv: &mut Writer<W>) -> csv::Result<()> {
+    let mut header: Vec<String> = ["id", "name", "state", "message", "direction", "images"].map(str::to_owned).into();
+    header.extend(TrialState::ALL.iter().map(|state| format!("trials.{state}")));
+    header.extend(["epochs", "running_ms", "created_at", "best.number", "best.value"].map(str::to_owned));
+    csv.write_record(&header)?;
+    for record in records {
+        let mut row = vec![
+            record.id.to_string(),
+            record.name.clone(),
+            record.state.to_string(),
+            optional(&record.message),
+            record.direction.to_string(),
+            record.images.to_string(),
+        ];
+        row.extend(TrialState::ALL.iter().map(|state| record.trials.get(state).copied().unwrap_or(0).to_string()));
+        row.extend([
+            record.epochs.to_string(),
+            record.running_ms.to_string(),
+            record.created_at.0.to_string(),
+            optional(&record.best.map(|best| best.number)),
+            optional(&record.best.map(|best| best.value)),
+        ]);
+        csv.write_record(&row)?;
+    }
+    Ok(())
+}
+
+fn trials<W: Write>(records: &[TrialRecord], csv: &mut Writer<W>) -> csv::Result<()> {
+    let params: BTreeSet<&String> = records.iter().flat_map(|trial| trial.params.keys()).collect();
+    let folds = records.iter().map(|trial| trial.folds.len()).max().unwrap_or(0);
+    let mut header: Vec<String> =
+        ["number", "state", "value", "std", "reason", "created_at", "finished_at"].map(str::to_owned).into();
+    header.extend(params.iter().map(|name| format!("param.{name}")));
+    for fold in 0..folds {
+        header.extend(["state", "value", "best_epoch", "epochs", "attempts"].map(|column| format!("fold.{fold}.{column}")));
+    }
+    csv.write_record(&header)?;
+    for trial in records {
+        let mut row = vec![
+            trial.number.to_string(),
+            trial.state.to_string(),
+            optional(&trial.value),
+            optional(&trial.std),
+            optional(&trial.reason),
+            trial.created_at.0.to_string(),
+            optional(&trial.finished_at.map(|at| at.0)),
+        ];
+        row.extend(params.iter().map(|name| trial.params.get(*name).map(exact).unwrap_or_default()));
+        for fold in &trial.folds {
+            row.extend([
+                fold.state.to_string(),
+                optional(&fold.value),
+                optional(&fold.best_epoch),
+                fold.epochs.to_string(),
+                fold.attempts.to_string(),
+            ]);
+        }
+        row.resize(header.len(), String::new());
+        csv.write_record(&row)?;
+    }
+    Ok(())
+}
+
+fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<()> {
+    csv.write_record([
+        "trial", "fold", "attempt", "epoch", "train_loss", "validation_loss", "learning_rate", "seconds", "diverged", "at",
+    ])?;
+    for record in records {
+        csv.write_record([
+            record.trial.to_string(),
+            record.fold.to_string(),
+            record.attempt.to_string(),
+            record.epoch.to_string(),
+            optional(&record.train_loss),
+            optional(&record.validation_loss),
+            record.learning_rate.to_string(),
+            record.seconds.to_string(),
+            record.diverged.to_string(),
+            record.at.0.to_string(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn fetched<W: Write>(rows: &[FetchedRow], csv: &mut Writer<W>) -> csv::Result<()> {
+    csv.write_record(["dataset", "path", "bytes", "downloaded_from"])?;
+    for row in rows {
+        csv.write_record([row.dataset.clone(), row.path.clone(), optional(&row.bytes), optional(&row.downloaded_from)])?;
+    }
+    Ok(())
+}
+
+fn data<W: Write>(summary: &DataSummary, csv: &mut Writer<W>) -> csv::Result<()> {
+    csv.write_record(["name", "origin", "train_images", "test_images", "height", "width", "digest"])?;
+    csv.write_record([
+        summary.name.clone(),
+        summary.origin.clone(),
+        summary.train_images.to_string(),
+        optional(&summary.test_images),
+        summary.height.to_string(),
+        summary.width.to_string(),
+        summary.digest.clone(),
+    ])
+}
+
+fn optional<T: ToString>(value: &Option<T>) -> String {
+    value.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// A param with every digit.
+fn exact(value: &ParamValue) -> String {
+    match value {
+        ParamValue::Float(number) => number.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,35 @@
+//! Answers as JSON: every field by the name it has in the record, null where there is none.
+
+use std::io::{self, Write};
+
+use foldwise_shared::record::StudyRecord;
+use serde_json::{Value, json};
+
+use super::Answer;
+
+pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let value = match answer {
+        Answer::Studies(studies) => Ok(Value::Array(studies.iter().map(study).collect::<Result<_, _>>()?)),
+        Answer::Study(record) => study(record),
+        Answer::Trials(trials) => serde_json::to_value(trials),
+        Answer::Trial(trial, decisions) => serde_json::to_value(trial).map(|mut value| {
+            value["decisions"] = json!(decisions);
+            value
+        }),
+        Answer::Best(_, trial) => serde_json::to_value(trial),
+        Answer::Curve(epochs) => serde_json::to_value(epochs),
+        Answer::Fetched(rows) => serde_json::to_value(rows),
+        Answer::Data(summary) => serde_json::to_value(summary),
+    }?;
+    serde_json::to_writer_pretty(&mut *out, &value)?;
+    writeln!(out)
+}
+
+/// The spec is an object here and not a text within the text.
+fn study(record: &StudyRecord) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(record)?;
+    if let Ok(spec) = serde_json::from_str(&record.spec) {
+        value["spec"] = spec;
+    }
+    Ok(value)
+}

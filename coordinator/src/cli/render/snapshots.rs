@@ -1,0 +1,109 @@
+//! What a person and a program read, pinned.
+
+use super::*;
+use crate::cli::samples;
+
+fn shown(answer: Answer<'_>, format: Format) -> String {
+    let mut out = Vec::new();
+    write(answer, format, &mut out).expect("a buffer takes everything");
+    let text = String::from_utf8(out).expect("UTF-8");
+    assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "one line break at the end: {text:?}");
+    text
+}
+
+#[test]
+fn studies() {
+    let studies = [samples::study(), samples::fresh_study()];
+    insta::assert_snapshot!("studies_table", shown(Answer::Studies(&studies), Format::Table));
+    insta::assert_snapshot!("studies_csv", shown(Answer::Studies(&studies), Format::Csv));
+}
+
+#[test]
+fn study() {
+    insta::assert_snapshot!("study_table", shown(Answer::Study(&samples::study()), Format::Table));
+    insta::assert_snapshot!("study_json", shown(Answer::Study(&samples::fresh_study()), Format::Json));
+}
+
+#[test]
+fn trials() {
+    let trials = samples::trials();
+    insta::assert_snapshot!("trials_table", shown(Answer::Trials(&trials), Format::Table));
+    insta::assert_snapshot!("trials_json", shown(Answer::Trials(&trials[2..4]), Format::Json));
+    insta::assert_snapshot!("trials_csv", shown(Answer::Trials(&trials), Format::Csv));
+}
+
+#[test]
+fn trial() {
+    let (trials, decisions) = (samples::trials(), samples::decisions());
+    insta::assert_snapshot!("trial_table", shown(Answer::Trial(&trials[2], &decisions), Format::Table));
+    let json = shown(Answer::Trial(&trials[2], &decisions), Format::Json);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["folds"][0]["best_epoch"], 8);
+    assert_eq!(json["decisions"][0]["threshold"], 0.061_25);
+    assert_eq!(json["decisions"][1]["epoch"], serde_json::Value::Null);
+}
+
+#[test]
+fn best() {
+    let (study, trials) = (samples::study(), samples::trials());
+    insta::assert_snapshot!("best_table", shown(Answer::Best(&study, &trials[0]), Format::Table));
+    assert_eq!(
+        shown(Answer::Best(&study, &trials[0]), Format::Json),
+        shown(Answer::Trials(&trials[..1]), Format::Json).lines().map(|line| line.strip_prefix("  ")).fold(
+            String::new(),
+            |text, line| match line {
+                Some(line) => text + line + "\n",
+                None => text,
+            }
+        ),
+        "the best trial alone is what it is in a list"
+    );
+}
+
+#[test]
+fn curve() {
+    let curve = samples::curve();
+    insta::assert_snapshot!("curve_table", shown(Answer::Curve(&curve), Format::Table));
+    insta::assert_snapshot!("curve_json", shown(Answer::Curve(&curve[2..]), Format::Json));
+    insta::assert_snapshot!("curve_csv", shown(Answer::Curve(&curve), Format::Csv));
+}
+
+#[test]
+fn nothing_is_a_header_or_an_empty_list() {
+    assert_eq!(shown(Answer::Trials(&[]), Format::Json), "[]\n");
+    assert_eq!(shown(Answer::Trials(&[]), Format::Table), "trial  state  value  std  folds  epochs  finished  reason\n");
+    assert_eq!(shown(Answer::Trials(&[]), Format::Csv), "number,state,value,std,reason,created_at,finished_at\n");
+}
+
+#[test]
+fn fetched_files() {
+    let rows = [
+        FetchedRow { dataset: "mnist".into(), path: "/d/mnist".into(), bytes: None, downloaded_from: None },
+        FetchedRow {
+            dataset: "mnist".into(),
+            path: "/c/a.gz".into(),
+            bytes: Some(9),
+            downloaded_from: Some("http://m/a.gz".into()),
+        },
+    ];
+    insta::assert_snapshot!("fetched_table", shown(Answer::Fetched(&rows), Format::Table));
+    insta::assert_snapshot!("fetched_csv", shown(Answer::Fetched(&rows), Format::Csv));
+}
+
+#[test]
+fn a_closed_pipe_is_seen_enough() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let trials = samples::trials();
+    for format in [Format::Table, Format::Json, Format::Csv] {
+        let error = write(Answer::Trials(&trials), format, &mut Closed).expect_err("closed");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+    }
+}

@@ -1,0 +1,338 @@
+//! Answers as tables for people: aligned columns without borders, short numbers, `-` where there is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use foldwise_shared::record::{DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
+use foldwise_shared::space::Domain;
+use foldwise_shared::spec::{PrunerKind, SamplerKind, StudySpec};
+use foldwise_shared::state::TrialState;
+use foldwise_shared::value::short;
+
+use super::{Answer, moment, span};
+use crate::cli::data::{DataSummary, FetchedRow};
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match answer {
+        Answer::Studies(records) => writeln!(out, "{}", studies(records)),
+        Answer::Study(record) => writeln!(out, "{}", study(record)),
+        Answer::Trials(records) => writeln!(out, "{}", trials(records)),
+        Answer::Trial(record, decisions) => write!(out, "{}", trial(record, decisions)),
+        Answer::Best(study, record) => writeln!(out, "{}", best(study, record)),
+        Answer::Curve(records) => writeln!(out, "{}", curve(records)),
+        Answer::Fetched(rows) => writeln!(out, "{}", fetched(rows)),
+        Answer::Data(summary) => write!(out, "{}", data(summary)),
+    }
+}
+
+fn studies(records: &[StudyRecord]) -> String {
+    let mut grid = Grid::new(&["<study", "<state", "<trials", ">epochs", ">best", ">trial", ">time", "<created"]);
+    for record in records {
+        grid.row([
+            record.name.clone(),
+            record.state.to_string(),
+            counts(&record.trials),
+            record.epochs.to_string(),
+            number(record.best.map(|best| best.value)),
+            text(record.best.map(|best| best.number)),
+            span(record.running_ms),
+            moment(record.created_at),
+        ]);
+    }
+    grid.finish()
+}
+
+fn study(record: &StudyRecord) -> String {
+    let mut pairs = Pairs::new();
+    pairs.row("study", &record.name);
+    pairs.row("state", with_note(record.state.as_str(), record.message.as_deref()));
+    let spec = StudySpec::from_json(&record.spec);
+    if let Ok(spec) = &spec {
+        let split = match (spec.data.folds, spec.data.holdout) {
+            (Some(folds), _) => format!("{folds} folds"),
+            (None, holdout) => format!("{} held out", holdout.unwrap_or(0)),
+        };
+        let shape = format!("{} images of {}x{}", record.images, record.height, record.width);
+        pairs.row("data", format!("{}, {shape}, {split}", spec.data.dataset));
+        pairs.row("training", training(spec));
+        let mut label = "space";
+        for (name, domain) in &spec.space.0 {
+            pairs.row(label, format!("{name}: {}", describe(domain)));
+            label = "";
+        }
+        pairs.row("sampler", sampler(spec));
+        pairs.row("pruner", pruner(spec));
+    }
+    let budget = spec.map(|spec| spec.budget).unwrap_or_default();
+    let of = |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let all: u32 = record.trials.values().sum();
+    let detail = if all == 0 { String::new() } else { format!(": {}", counts(&record.trials)) };
+    pairs.row("trials", format!("{all}{}{detail}", of(budget.trials.map(|limit| limit.to_string()))));
+    pairs.row("epochs", format!("{}{}", record.epochs, of(budget.total_epochs.map(|limit| limit.to_string()))));
+    pairs.row("time", format!("{}{}", span(record.running_ms), of(budget.wall_time)));
+    let best = record.best.map(|best| format!("trial {}: {} ({})", best.number, short(best.value), record.direction));
+    pairs.row("best", text(best));
+    pairs.row("created", moment(record.created_at));
+    pairs.row("data digest", &record.data_digest);
+    pairs.finish()
+}
+
+fn training(spec: &StudySpec) -> String {
+    let network = serde_json::to_value(spec.model.network).ok();
+    let mut parts = vec![network.as_ref().and_then(|name| name.as_str()).unwrap_or_default().to_owned()];
+    parts.push(format!("up to {} epochs", spec.train.epochs));
+    for name in ["latent_dim", "dropout", "optimizer", "learning_rate", "weight_decay", "batch_size"] {
+        if let Some(value) = spec.fixed_setting(name) {
+            parts.push(format!("{name} {value}"));
+        }
+    }
+    if let Some(stopping) = spec.train.early_stopping {
+        parts.push(format!("early stopping after {}", stopping.patience));
+    }
+    parts.join(", ")
+}
+
+fn sampler(spec: &StudySpec) -> String {
+    match spec.sampler.kind {
+        SamplerKind::Random => format!("random, seed {}", spec.study.seed),
+        SamplerKind::Grid => "grid".to_owned(),
+        SamplerKind::Tpe => format!("tpe, seed {}", spec.study.seed),
+    }
+}
+
+fn pruner(spec: &StudySpec) -> String {
+    match spec.pruner.kind {
+        PrunerKind::None => "none".to_owned(),
+        PrunerKind::Median => format!(
+            "median, after {} trials and {} epochs",
+            spec.pruner.startup_trials.unwrap_or(0),
+            spec.pruner.warmup_epochs.unwrap_or(0)
+        ),
+    }
+}
+
+fn describe(domain: &Domain) -> String {
+    let log = |log: &bool| if *log { ", log" } else { "" };
+    match domain {
+        Domain::Float { low, high, log: scale, step } => {
+            let step = step.map(|step| format!(", step {}", short(step))).unwrap_or_default();
+            format!("{} to {}{}{step}", short(*low), short(*high), log(scale))
+        }
+        Domain::Int { low, high, log: scale, step } => {
+            let step = if *step == 1 { String::new() } else { format!(", step {step}") };
+            format!("{low} to {high}{}{step}", log(scale))
+        }
+        Domain::Choice(values) => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "),
+        Domain::Bool => "true | false".to_owned(),
+        Domain::Fixed(value) => format!("{value} (fixed)"),
+    }
+}
+
+fn trials(records: &[TrialRecord]) -> String {
+    let params: BTreeSet<&String> = records.iter().flat_map(|trial| trial.params.keys()).collect();
+    let mut header: Vec<String> = [">trial", "<state", ">value", ">std"].map(str::to_owned).into();
+    header.extend(params.iter().map(|name| format!(">{name}")));
+    header.extend([">folds", ">epochs", "<finished", "<reason"].map(str::to_owned));
+    let mut grid = Grid::new(&header);
+    for trial in records {
+        let mut row =
+            vec![trial.number.to_string(), trial.state.to_string(), number(trial.value), number(trial.std)];
+        row.extend(params.iter().map(|name| text(trial.params.get(*name))));
+        let complete = trial.folds.iter().filter(|fold| fold.state == TrialState::Complete).count();
+        row.push(format!("{complete}/{}", trial.folds.len()));
+        row.push(trial.folds.iter().map(|fold| fold.epochs).sum::<u32>().to_string());
+        row.push(text(trial.finished_at.map(moment)));
+        // Why a trial is complete is no news.
+        row.push(text(trial.reason.as_ref().filter(|_| trial.state != TrialState::Complete)));
+        grid.row(row);
+    }
+    grid.finish()
+}
+
+fn trial(record: &TrialRecord, decisions: &[DecisionRecord]) -> String {
+    let mut pairs = Pairs::new();
+    pairs.row("trial", record.number.to_string());
+    pairs.row("state", with_note(record.state.as_str(), record.reason.as_deref()));
+    pairs.row("value", plus_minus(record.value, record.std));
+    pairs.row("created", moment(record.created_at));
+    pairs.row("finished", text(record.finished_at.map(moment)));
+    let mut params = Grid::new(&["<param", ">value", "<origin"]);
+    for (name, value) in &record.params {
+        params.row([name.clone(), value.to_string(), text(record.origins.get(name))]);
+    }
+    let mut page = format!("{}\n\n{}\n\n{}\n", pairs.finish(), params.finish(), folds(&record.folds));
+    for decision in decisions {
+        page.push_str(&format!("\n{}\n", explain(decision)));
+    }
+    page
+}
+
+fn folds(records: &[FoldRecord]) -> String {
+    let mut grid = Grid::new(&[">fold", "<state", ">value", ">best epoch", ">epochs", ">attempts"]);
+    for fold in records {
+        grid.row([
+            fold.fold.to_string(),
+            fold.state.to_string(),
+            number(fold.value),
+            text(fold.best_epoch),
+            fold.epochs.to_string(),
+            fold.attempts.to_string(),
+        ]);
+    }
+    grid.finish()
+}
+
+fn explain(decision: &DecisionRecord) -> String {
+    let DecisionRecord { fold, rule, peers, .. } = decision;
+    let place = match decision.epoch {
+        Some(epoch) => format!("on fold {fold} at epoch {epoch}, its best so far"),
+        None => format!("after fold {fold}, the mean of its finished folds"),
+    };
+    let (own, threshold, percentile) = (short(decision.own), short(decision.threshold), short(decision.percentile));
+    format!(
+        "pruned by rule {rule}: {place} was {own}, and it had to reach {threshold}, percentile {percentile} of {peers} peers"
+    )
+}
+
+/// The best trial, its value and its params.
+pub(in crate::cli) fn best(study: &StudyRecord, record: &TrialRecord) -> String {
+    let mut pairs = Pairs::new();
+    pairs.row("study", &study.name);
+    pairs.row("trial", record.number.to_string());
+    pairs.row("value", plus_minus(record.value, record.std));
+    for (name, value) in &record.params {
+        pairs.row(name, value.to_string());
+    }
+    pairs.finish()
+}
+
+fn curve(records: &[EpochRecord]) -> String {
+    let mut grid = Grid::new(&[
+        ">trial",
+        ">fold",
+        ">attempt",
+        ">epoch",
+        ">train loss",
+        ">validation loss",
+        ">learning rate",
+        ">seconds",
+    ]);
+    for record in records {
+        let loss = |loss: Option<f64>| if record.diverged && loss.is_none() { "diverged".into() } else { number(loss) };
+        grid.row([
+            record.trial.to_string(),
+            record.fold.to_string(),
+            record.attempt.to_string(),
+            record.epoch.to_string(),
+            loss(record.train_loss),
+            loss(record.validation_loss),
+            short(record.learning_rate),
+            format!("{:.2}", record.seconds),
+        ]);
+    }
+    grid.finish()
+}
+
+fn fetched(rows: &[FetchedRow]) -> String {
+    let mut grid = Grid::new(&["<data set", ">bytes", "<from", "<path"]);
+    for row in rows {
+        let from = row.downloaded_from.as_deref().unwrap_or("already here");
+        grid.row([row.dataset.clone(), text(row.bytes), from.to_owned(), row.path.clone()]);
+    }
+    grid.finish()
+}
+
+fn data(summary: &DataSummary) -> String {
+    let mut pairs = Pairs::new();
+    pairs.row("data set", &summary.name);
+    pairs.row("found in", &summary.origin);
+    pairs.row("training", format!("{} images of {}x{}", summary.train_images, summary.height, summary.width));
+    pairs.row("test", text(summary.test_images.map(|count| format!("{count} images"))));
+    let classes: Vec<String> = summary.classes.iter().map(|(class, count)| format!("{class}: {count}")).collect();
+    pairs.row("classes", if classes.is_empty() { "-".to_owned() } else { classes.join(", ") });
+    pairs.row("digest", &summary.digest);
+    format!("{}\n\n{}\n", pairs.finish(), summary.sketch.trim_end())
+}
+
+/// Trials by state in words, such as `7 complete, 5 pruned`.
+pub(in crate::cli) fn counts(trials: &BTreeMap<TrialState, u32>) -> String {
+    let words: Vec<String> =
+        trials.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+fn plus_minus(value: Option<f64>, std: Option<f64>) -> String {
+    match (value, std) {
+        (Some(value), Some(std)) => format!("{} ± {}", short(value), short(std)),
+        (value, _) => number(value),
+    }
+}
+
+fn with_note(word: &str, note: Option<&str>) -> String {
+    note.map_or_else(|| word.to_owned(), |note| format!("{word} ({note})"))
+}
+
+fn number(value: Option<f64>) -> String {
+    text(value.map(short))
+}
+
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// What a worker or a file said must not break a line or steer the terminal.
+fn tame(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A table with a header; a title starts with `<` or `>`, the side its column leans to.
+struct Grid(Table);
+
+impl Grid {
+    fn new<T: AsRef<str>>(titles: &[T]) -> Self {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(titles.iter().map(|title| tame(&title.as_ref()[1..])));
+        for (column, title) in table.column_iter_mut().zip(titles) {
+            column.set_padding((0, GAP));
+            if title.as_ref().starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Self(table)
+    }
+
+    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.add_row(cells.into_iter().map(|cell| tame(&cell)));
+    }
+
+    fn finish(&self) -> String {
+        self.0.trim_fmt()
+    }
+}
+
+/// Labels and what they stand for.
+struct Pairs(Table);
+
+impl Pairs {
+    fn new() -> Self {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        Self(table)
+    }
+
+    fn row(&mut self, label: &str, value: impl AsRef<str>) {
+        self.0.add_row([tame(label), tame(value.as_ref())]);
+    }
+
+    fn finish(mut self) -> String {
+        for column in self.0.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
+        self.0.trim_fmt()
+    }
+}

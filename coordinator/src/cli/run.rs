@@ -1,0 +1,311 @@
+//! `foldwise run` and `foldwise resume`: a coordinator, its workers and a live view, until the study ends.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldwise_data::Locations;
+use foldwise_engine::scheduler::{Event, NewStudy};
+use foldwise_shared::record::{StudyEvent, StudyRecord};
+use foldwise_shared::spec::{StudySpec, differences};
+use foldwise_shared::state::StudyState;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+
+use super::args::{ResumeArgs, RunArgs, WorkersArgs};
+use super::error::CliError;
+use super::live::{LiveInfo, LiveKind, LiveView};
+use super::signals::Signals;
+use super::source::unknown_study;
+use super::study::read_file;
+use super::summary::Summary;
+use super::{next, render};
+use crate::coordinator::{Coordinator, LoopThread, Options, Published, find_study, prepare};
+use crate::local::{Crew, Happening, Program};
+use crate::server::{self, Token};
+use crate::store::{Reader, Store, TrialQuery};
+
+/// Runs a study file until its study ends.
+///
+/// # Errors
+/// A file, a database or a data set that cannot work, a study that fails, or an interruption.
+pub fn run(args: RunArgs) -> Result<(), CliError> {
+    let (text, _) = read_file(&args.file, &args.sets)?;
+    let study = prepare(&text, &args.sets, &Locations::from_env())
+        .map_err(|error| CliError::create(&args.file, error))?;
+    let program = Program::find().map_err(CliError::local)?;
+    let database = &args.database.path;
+    let store = Store::open(database)?;
+    let name = study.spec.study.name.clone();
+    let new = match store.reader()?.study(&name)? {
+        None => Some(study),
+        Some(stored) => {
+            compare(&stored, &study, &args.file, database)?;
+            None
+        }
+    };
+    conduct(Run { store, database, name, new, program, workers: &args.workers })
+}
+
+/// Goes on with a study that has not ended.
+///
+/// # Errors
+/// There is none, there are several and none is named, and whatever stops a run.
+pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
+    let database = &args.database.path;
+    let name = choose(&Reader::open(database)?.studies()?, args.study.as_deref())?;
+    let program = Program::find().map_err(CliError::local)?;
+    let store = Store::open(database)?;
+    conduct(Run { store, database, name, new: None, program, workers: &args.workers })
+}
+
+/// The study that is meant: the one named, or the only one that has not ended.
+fn choose(studies: &[StudyRecord], named: Option<&str>) -> Result<String, CliError> {
+    if let Some(name) = named {
+        let found = studies.iter().find(|study| study.name == name);
+        return found.map(|study| study.name.clone()).ok_or_else(|| unknown_study(name, studies));
+    }
+    let open: Vec<&str> = studies
+        .iter()
+        .filter(|study| study.state != StudyState::Ended)
+        .map(|study| study.name.as_str())
+        .collect();
+    match open.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(CliError::usage("every study in this database has ended; there is nothing to go on with")),
+        several => Err(CliError::usage(format!(
+            "{} studies have not ended; name one of them: {}",
+            several.len(),
+            several.join(", ")
+        ))),
+    }
+}
+
+/// Refuses a file that is not what is stored under its name.
+fn compare(stored: &StudyRecord, given: &NewStudy, file: &Path, database: &Path) -> Result<(), CliError> {
+    let spec = StudySpec::from_json(&stored.spec).map_err(|error| CliError::Other(error.into()))?;
+    let mut lines: Vec<String> =
+        differences(&spec, &given.spec).iter().map(|difference| format!("  {difference}")).collect();
+    if stored.data_digest != given.data.data_digest {
+        lines.push(format!(
+            "  the data: SHA-256 {} is stored, {} is found",
+            stored.data_digest, given.data.data_digest
+        ));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let name = &stored.name;
+    Err(CliError::Usage {
+        message: format!(
+            "{}: the study `{name}` in {} is another one:\n{}",
+            file.display(),
+            database.display(),
+            lines.join("\n")
+        ),
+        help: Some(format!(
+            "give this one another name (--set study.name=...), take another database (--db), or go on with the \
+             stored one: foldwise resume {name}{}",
+            next::database(database)
+        )),
+    })
+}
+
+struct Run<'a> {
+    store: Store,
+    database: &'a Path,
+    name: String,
+    new: Option<NewStudy>,
+    program: Program,
+    workers: &'a WorkersArgs,
+}
+
+fn conduct(run: Run<'_>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (database, name) = (run.database.to_owned(), run.name.clone());
+    let started = Instant::now();
+    let outcome = runtime.block_on(drive(run));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome?;
+    report(&database, &name, started.elapsed())
+}
+
+/// What came of a study that has ended.
+fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError> {
+    let reader = Reader::open(database)?;
+    let study = find_study(&reader, name)?;
+    let trials = reader.trials(study.id, &TrialQuery::default())?;
+    let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
+    let summary = Summary { spec: &spec, study: &study, trials: &trials, database, elapsed };
+    eprint!("\n{}", summary.account());
+    let Some(best) = summary.best() else {
+        return Err(CliError::Happened {
+            message: format!("no trial of `{name}` is complete, so there is no best one"),
+            help: Some(format!("see why: foldwise trial list {name}{}", next::database(database))),
+        });
+    };
+    render::to_stdout(|out| writeln!(out, "{best}"))?;
+    eprint!("\n{}", summary.next());
+    Ok(())
+}
+
+/// Starts everything, and ends everything when the study does.
+async fn drive(run: Run<'_>) -> Result<(), CliError> {
+    let signals = Signals::new()?;
+    let devices = run.program.devices(&run.workers.device.to_string(), run.workers.count).await;
+    let devices = devices.map_err(CliError::local)?;
+    let options = Options { forget_workers: true, only: Some(run.name.clone()), lease_ms: None };
+    let (coordinator, thread) = Coordinator::start(run.store, run.database, options)?;
+    let study = match run.new {
+        Some(study) => coordinator.create(study).await?,
+        None => coordinator.study(&run.name).await?,
+    };
+    if study.state == StudyState::Ended {
+        return Ok(());
+    }
+    let events = coordinator.subscribe();
+    if study.state == StudyState::Paused {
+        coordinator.ask(Event::UnpauseStudy(study.id)).await?;
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let token = Token::random();
+    let (close, closed) = oneshot::channel::<()>();
+    let shutdown = async move { drop(closed.await) };
+    let server = tokio::spawn(server::serve(listener, coordinator.clone(), Some(token.clone()), shutdown));
+
+    let view = open_view(&coordinator, &study, &devices, run.workers.plain).await?;
+    let crew = Crew::start(&run.program, &url, token.reveal(), &devices);
+    let watcher = Watcher { coordinator, study, view, crew, signals, thread, database: run.database };
+    let outcome = watcher.watch(events).await;
+    let _ = close.send(());
+    server.abort();
+    outcome
+}
+
+async fn open_view(
+    coordinator: &Coordinator,
+    study: &StudyRecord,
+    devices: &[String],
+    plain: bool,
+) -> Result<LiveView, CliError> {
+    let id = study.id;
+    let trials = coordinator.read(move |reader| Ok(reader.trials(id, &Default::default())?)).await?;
+    let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
+    let workers = (0..devices.len()).map(|index| format!("w{index}")).collect();
+    let kind = LiveKind::choose(plain, tracing::enabled!(tracing::Level::INFO));
+    Ok(LiveView::new(LiveInfo { spec, study: study.clone(), trials, workers }, kind))
+}
+
+struct Watcher<'a> {
+    coordinator: Coordinator,
+    study: StudyRecord,
+    view: LiveView,
+    crew: Crew,
+    signals: Signals,
+    thread: LoopThread,
+    database: &'a Path,
+}
+
+/// How a run ended.
+enum End {
+    /// The study is over.
+    Ended,
+    /// The study was paused, by a wrong setting for example.
+    Paused(Option<String>),
+    /// A person interrupted it, and what ran is recorded.
+    Interrupted,
+    /// It cannot go on.
+    Broken(String),
+}
+
+impl Watcher<'_> {
+    async fn watch(mut self, events: tokio::sync::broadcast::Receiver<Published>) -> Result<(), CliError> {
+        let end = self.until_end(events).await;
+        self.view.finish();
+        self.crew.end().await;
+        let resume = next::resume(&next::database(self.database), &self.study.name).command;
+        match end {
+            End::Ended => Ok(()),
+            End::Interrupted => Err(CliError::Interrupted { help: format!("go on with: {resume}") }),
+            End::Paused(message) => Err(CliError::Happened {
+                message: format!("the study is paused: {}", message.unwrap_or_default()),
+                help: Some(format!("once that is mended, go on with: {resume}")),
+            }),
+            End::Broken(message) => {
+                Err(CliError::Happened { message, help: Some(format!("go on with: {resume}")) })
+            }
+        }
+    }
+
+    async fn until_end(&mut self, mut events: tokio::sync::broadcast::Receiver<Published>) -> End {
+        let mut draining = false;
+        let mut alive = tokio::time::interval(Duration::from_secs(1));
+        let (drained_sender, mut drained) = tokio::sync::mpsc::channel::<()>(1);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok((id, event)) if id == self.study.id => {
+                        self.view.on_event(&event);
+                        if let Some(end) = end_of(&event) {
+                            return end;
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "the view fell behind"),
+                    Err(RecvError::Closed) => return End::Broken("the coordinator's loop ended".into()),
+                },
+                happening = self.crew.next() => match happening {
+                    Some(happening) => {
+                        if let Some(end) = self.on_worker(happening).await {
+                            return end;
+                        }
+                    }
+                    None => return End::Broken("no worker is left".into()),
+                },
+                () = self.signals.next() => {
+                    if draining {
+                        return End::Interrupted;
+                    }
+                    draining = true;
+                    self.view.message("stopping: running epochs end and are recorded; once more stops at once");
+                    let (coordinator, sender) = (self.coordinator.clone(), drained_sender.clone());
+                    tokio::spawn(async move {
+                        // A loop that is gone has nothing left to record either.
+                        drop(coordinator.drain().await);
+                        let _ = sender.send(()).await;
+                    });
+                }
+                _ = drained.recv() => return End::Interrupted,
+                _ = alive.tick() => {
+                    if self.thread.is_finished() {
+                        return End::Broken("the database cannot be written; see above".into());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn on_worker(&mut self, happening: Happening) -> Option<End> {
+        match happening {
+            Happening::Line { worker, line } => {
+                self.view.message(&format!("{worker}: {line}"));
+                None
+            }
+            Happening::Died { worker, how } => {
+                self.view.message(&format!("{worker} ended ({how}); its fold goes to another"));
+                self.coordinator.tell(Event::WorkerDied { name: worker }).await.err().map(|error| End::Broken(error.to_string()))
+            }
+            Happening::GaveUp { worker, why } => Some(End::Broken(format!("{worker} cannot be kept running: {why}"))),
+        }
+    }
+}
+
+fn end_of(event: &Arc<StudyEvent>) -> Option<End> {
+    match event.as_ref() {
+        StudyEvent::StudyChanged { state: StudyState::Ended, .. } => Some(End::Ended),
+        StudyEvent::StudyChanged { state: StudyState::Paused, message } => Some(End::Paused(message.clone())),
+        _ => None,
+    }
+}

@@ -1,0 +1,226 @@
+//! Hand-made records for the tests of what a person reads.
+
+use std::collections::BTreeMap;
+
+use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
+use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyEvent, StudyRecord, TrialRecord};
+use foldwise_shared::spec::{StudySpec, parse};
+use foldwise_shared::state::{Direction, FailureClass, Origin, StudyState, TrialState};
+use foldwise_shared::value::{ParamValue, Params};
+
+use super::live::LiveInfo;
+
+const FILE: &str = r#"
+version = 1
+study = { name = "demo", seed = 7 }
+data = { dataset = "synthetic-digits", folds = 3, limit = 3000 }
+model = { network = "lab", latent_dim = 4 }
+train = { epochs = 8, early_stopping = { patience = 3 } }
+pruner = { kind = "median", startup_trials = 3, warmup_epochs = 1 }
+budget = { trials = 12 }
+[space]
+learning_rate = { float = [5e-4, 5e-2], log = true }
+weight_decay = { float = [5e-5, 5e-3], log = true }
+dropout = { float = [0.0, 0.5] }
+"#;
+
+/// 2023-11-14 22:13:20Z.
+const START: i64 = 1_700_000_000_000;
+
+pub fn spec(sets: &[&str]) -> StudySpec {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    parse(FILE, &sets).expect("the sample is a study file")
+}
+
+pub fn spec_without_trials(budget: &str) -> StudySpec {
+    parse(&FILE.replace("trials = 12", budget), &[]).expect("the sample is a study file")
+}
+
+pub fn study() -> StudyRecord {
+    let counts = [(TrialState::Complete, 2), (TrialState::Pruned, 1), (TrialState::Failed, 1), (TrialState::Running, 1)];
+    StudyRecord {
+        id: StudyId(1),
+        name: "demo".into(),
+        state: StudyState::Running,
+        message: None,
+        direction: Direction::Minimize,
+        spec: spec(&[]).to_json(),
+        spec_text: FILE.into(),
+        data_digest: "d1".repeat(32),
+        splits_digest: "5e".repeat(32),
+        images: 3000,
+        height: 28,
+        width: 28,
+        created_at: Millis(START),
+        running_ms: 83_400,
+        trials: BTreeMap::from(counts),
+        epochs: 58,
+        best: Some(Best { number: TrialNumber(0), value: 0.043_215_678 }),
+    }
+}
+
+pub fn fresh_study() -> StudyRecord {
+    StudyRecord {
+        id: StudyId(2),
+        name: "fresh".into(),
+        trials: BTreeMap::new(),
+        epochs: 0,
+        running_ms: 0,
+        best: None,
+        message: Some("waits for data".into()),
+        state: StudyState::Paused,
+        ..study()
+    }
+}
+
+fn params(learning_rate: f64, dropout: f64) -> Params {
+    [("learning_rate", learning_rate), ("weight_decay", 8.8e-5), ("dropout", dropout)]
+        .map(|(name, value)| (name.to_owned(), ParamValue::Float(value)))
+        .into()
+}
+
+fn fold(index: u32, state: TrialState, value: Option<f64>, best_epoch: Option<u32>, epochs: u32) -> FoldRecord {
+    let best_epoch = best_epoch.map(Epoch);
+    FoldRecord { fold: FoldIndex(index), state, value, best_epoch, epochs, attempts: u32::from(epochs > 0) }
+}
+
+fn trial(number: u32, state: TrialState, folds: Vec<FoldRecord>) -> TrialRecord {
+    let params = params(0.0012 * f64::from(number + 1), 0.15);
+    let at = START + 10_000 * i64::from(number);
+    TrialRecord {
+        number: TrialNumber(number),
+        state,
+        value: None,
+        std: None,
+        origins: params.keys().map(|name| (name.clone(), Origin::Sampled)).collect(),
+        params,
+        reason: None,
+        created_at: Millis(at),
+        finished_at: state.is_finished().then_some(Millis(at + 9_000)),
+        folds,
+    }
+}
+
+pub fn trials() -> Vec<TrialRecord> {
+    use TrialState::{Cancelled, Complete, Failed, Pruned, Running, Waiting};
+    vec![
+        TrialRecord {
+            value: Some(0.043_215_678),
+            std: Some(0.000_812_3),
+            reason: Some("all 3 folds are complete".into()),
+            ..trial(0, Complete, (0..3).map(|at| fold(at, Complete, Some(0.0432), Some(8), 8)).collect())
+        },
+        TrialRecord {
+            value: Some(0.05),
+            std: Some(1e-5),
+            reason: Some("all 3 folds are complete".into()),
+            ..trial(1, Complete, (0..3).map(|at| fold(at, Complete, Some(0.05), Some(3), 6)).collect())
+        },
+        TrialRecord {
+            reason: Some("median on fold 1 at epoch 2".into()),
+            ..trial(
+                2,
+                Pruned,
+                vec![
+                    fold(0, Complete, Some(0.06), Some(8), 8),
+                    fold(1, Cancelled, None, None, 2),
+                    fold(2, Cancelled, None, None, 0),
+                ],
+            )
+        },
+        TrialRecord {
+            reason: Some("diverged: the loss of fold 0\nis not finite".into()),
+            ..trial(
+                3,
+                Failed,
+                vec![fold(0, Failed, None, None, 2), fold(1, Cancelled, None, None, 0), fold(2, Cancelled, None, None, 0)],
+            )
+        },
+        trial(4, Running, vec![fold(0, Running, None, None, 4), fold(1, Waiting, None, None, 0), fold(2, Waiting, None, None, 0)]),
+    ]
+}
+
+pub fn decisions() -> Vec<DecisionRecord> {
+    let within = DecisionRecord {
+        trial: TrialNumber(2),
+        fold: FoldIndex(1),
+        epoch: Some(Epoch(2)),
+        rule: "median".into(),
+        own: 0.0712,
+        threshold: 0.061_25,
+        peers: 4,
+        percentile: 50.0,
+        event_seq: 77,
+    };
+    vec![within.clone(), DecisionRecord { epoch: None, rule: "median-of-folds".into(), ..within }]
+}
+
+pub fn curve() -> Vec<EpochRecord> {
+    vec![
+        epoch(0, 0, 1, Some(0.071_234_567)),
+        epoch(0, 0, 2, Some(0.05)),
+        EpochRecord { train_loss: None, diverged: true, ..epoch(3, 0, 1, None) },
+    ]
+}
+
+fn epoch(trial: u32, fold: u32, epoch: u32, loss: Option<f64>) -> EpochRecord {
+    EpochRecord {
+        trial: TrialNumber(trial),
+        fold: FoldIndex(fold),
+        attempt: Attempt(1),
+        epoch: Epoch(epoch),
+        train_loss: Some(0.08),
+        validation_loss: loss,
+        learning_rate: 0.0012,
+        seconds: 0.4567,
+        diverged: loss.is_none(),
+        at: Millis(START + i64::from(epoch)),
+    }
+}
+
+pub fn live() -> LiveInfo {
+    LiveInfo { spec: spec(&[]), study: study(), trials: trials(), workers: vec!["w0".into(), "w1".into()] }
+}
+
+pub fn created(trial: u32) -> StudyEvent {
+    StudyEvent::TrialCreated { trial: TrialNumber(trial), params: params(0.0012, 0.15) }
+}
+
+pub fn started(trial: u32, fold: u32, worker: &str) -> StudyEvent {
+    StudyEvent::AttemptStarted {
+        trial: TrialNumber(trial),
+        fold: FoldIndex(fold),
+        attempt: Attempt(1),
+        worker: worker.into(),
+        device: "cpu".into(),
+    }
+}
+
+pub fn epoch_event(trial: u32, fold: u32, number: u32, loss: Option<f64>, worker: &str) -> StudyEvent {
+    StudyEvent::Epoch { record: epoch(trial, fold, number, loss), worker: worker.into() }
+}
+
+pub fn fold_finished(trial: u32, fold: u32, worker: &str, value: f64) -> StudyEvent {
+    let (trial, fold) = (TrialNumber(trial), FoldIndex(fold));
+    StudyEvent::FoldFinished { trial, fold, worker: worker.into(), value, epochs: 8 }
+}
+
+pub fn failed(trial: u32, fold: u32, worker: &str) -> StudyEvent {
+    StudyEvent::AttemptFailed {
+        trial: TrialNumber(trial),
+        fold: FoldIndex(fold),
+        attempt: Attempt(1),
+        worker: worker.into(),
+        class: FailureClass::Lost,
+        message: "the stream closed".into(),
+    }
+}
+
+pub fn trial_finished(trial: u32, state: TrialState, value: Option<f64>) -> StudyEvent {
+    let reason = if state == TrialState::Complete { "all folds are complete" } else { "median on fold 0 at epoch 2" };
+    StudyEvent::TrialFinished { trial: TrialNumber(trial), state, value, reason: reason.into() }
+}
+
+pub fn ended() -> StudyEvent {
+    StudyEvent::StudyChanged { state: StudyState::Ended, message: Some("12 trials".into()) }
+}

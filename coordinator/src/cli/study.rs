@@ -1,0 +1,126 @@
+//! `foldwise study`: create, list, show, pause, unpause and stop.
+
+use std::path::Path;
+
+use foldwise_shared::record::StudyRecord;
+use foldwise_shared::spec::{self, StudySpec};
+use foldwise_shared::state::StudyState;
+
+use super::args::{NamedStudy, QueryArgs, StudyCommand};
+use super::error::CliError;
+use super::next::{self, Next};
+use super::remote::Remote;
+use super::render::{self, Answer, Format};
+use super::source::Source;
+use crate::coordinator::{Change, CoordinatorError, offline};
+use crate::store::StoreError;
+
+/// Does what a `foldwise study` command says.
+///
+/// # Errors
+/// A wrong study file, an unknown study, or a database or coordinator that does not answer.
+pub fn execute(command: &StudyCommand) -> Result<(), CliError> {
+    match command {
+        StudyCommand::Create { file, sets, query } => create(file, sets, query),
+        StudyCommand::List { states, query } => list(states, query),
+        StudyCommand::Show(named) => show(named),
+        StudyCommand::Pause(named) => steer(named, Steer::Pause),
+        StudyCommand::Unpause(named) => steer(named, Steer::Unpause),
+        StudyCommand::Stop(named) => steer(named, Steer::Stop),
+    }
+}
+
+/// The text of a study file and what it means with the settings laid over it.
+///
+/// # Errors
+/// A file that cannot be read, or the first thing that is wrong in it.
+pub fn read_file(file: &Path, sets: &[String]) -> Result<(String, StudySpec), CliError> {
+    let text = std::fs::read_to_string(file).map_err(|error| CliError::Usage {
+        message: format!("failed to read the study file {}: {error}", file.display()),
+        help: Some("deploy/studies/ has examples, and `foldwise schema` prints what a study file may hold".into()),
+    })?;
+    let spec = spec::parse(&text, sets).map_err(|error| CliError::Spec { file: file.to_owned(), error })?;
+    Ok((text, spec))
+}
+
+fn create(file: &Path, sets: &[String], query: &QueryArgs) -> Result<(), CliError> {
+    let (text, _) = read_file(file, sets)?;
+    let overrides = sets.to_vec();
+    let study = match Remote::named(&query.source)? {
+        Some(remote) => remote.create(text, overrides)?,
+        None => change(&query.source.database(), Change::Create { text, overrides })?,
+    };
+    render::print(Answer::Study(&study), query.output.format)?;
+    super::say("created; it waits for workers");
+    if query.source.coordinator.is_none() {
+        next::show(&[next::resume(&next::place(&query.source), &study.name)]);
+    }
+    Ok(())
+}
+
+/// A running coordinator is the only one who may change its database.
+fn change(database: &Path, change: Change) -> Result<StudyRecord, CliError> {
+    offline(database, change).map_err(|error| match error {
+        CoordinatorError::Store(error @ StoreError::Held { .. }) => CliError::Happened {
+            message: error.to_string(),
+            help: Some("to steer a study while its coordinator runs, ask that one: --coordinator http://127.0.0.1:7654".into()),
+        },
+        error => error.into(),
+    })
+}
+
+fn list(states: &[StudyState], query: &QueryArgs) -> Result<(), CliError> {
+    let mut studies = Source::open(&query.source)?.studies()?;
+    studies.retain(|study| states.is_empty() || states.contains(&study.state));
+    render::print(Answer::Studies(&studies), query.output.format)
+}
+
+fn show(named: &NamedStudy) -> Result<(), CliError> {
+    let study = Source::open(&named.query.source)?.study(&named.name)?;
+    render::print(Answer::Study(&study), named.query.output.format)?;
+    if named.query.output.format == Format::Table {
+        next::show(&after_show(&study, &next::place(&named.query.source)));
+    }
+    Ok(())
+}
+
+fn after_show(study: &StudyRecord, place: &str) -> Vec<Next> {
+    let name = &study.name;
+    let mut all = vec![next::trials(place, name)];
+    if let Some(best) = study.best {
+        all.push(next::best(place, name));
+        all.push(next::curve(place, name, best.number));
+    }
+    if study.state != StudyState::Ended && !place.contains("--coordinator") {
+        all.push(next::resume(place, name));
+    }
+    all
+}
+
+#[derive(Clone, Copy)]
+enum Steer {
+    Pause,
+    Unpause,
+    Stop,
+}
+
+fn steer(named: &NamedStudy, steer: Steer) -> Result<(), CliError> {
+    let source = Source::open(&named.query.source)?;
+    // An unknown name is answered with the known ones before anything is changed.
+    let name = source.study(&named.name)?.name;
+    let study = match (source, steer) {
+        (Source::Server(remote), Steer::Pause) => remote.pause(&name)?,
+        (Source::Server(remote), Steer::Unpause) => remote.unpause(&name)?,
+        (Source::Server(remote), Steer::Stop) => remote.stop(&name)?,
+        (Source::File(reader), steer) => {
+            drop(reader);
+            let change = match steer {
+                Steer::Pause => Change::Pause(name),
+                Steer::Unpause => Change::Unpause(name),
+                Steer::Stop => Change::Stop(name),
+            };
+            self::change(&named.query.source.database(), change)?
+        }
+    };
+    render::print(Answer::Studies(std::slice::from_ref(&study)), named.query.output.format)
+}

@@ -1,0 +1,60 @@
+//! From a study file to a study that is known to work: its keys, its data, its shapes, its splits.
+
+use foldwise_data::{DataError, Dataset, Locations};
+use foldwise_engine::scheduler::{DataInfo, NewStudy};
+use foldwise_shared::model::check_shape;
+use foldwise_shared::spec::{SpecError, StudySpec, parse};
+use foldwise_shared::split::{SplitError, Splits};
+
+/// Why a study cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The study file.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The data set.
+    #[error("data.dataset: {0}")]
+    Data(#[from] DataError),
+    /// The data and the splits.
+    #[error("data: {0}")]
+    Split(#[from] SplitError),
+    /// The data and the model.
+    #[error("model.network: {0}")]
+    Shape(String),
+}
+
+impl CreateError {
+    /// Whether the study file is to blame rather than the machine.
+    pub fn is_user_error(&self) -> bool {
+        match self {
+            // A data set that is named in the file and not there is the file's mistake too.
+            Self::Data(error) => error.is_user_error() || matches!(error, DataError::NotFound { .. }),
+            _ => true,
+        }
+    }
+}
+
+/// Parses a study file, lays the overrides over it, and checks it against its data.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn prepare(text: &str, overrides: &[String], locations: &Locations) -> Result<NewStudy, CreateError> {
+    let spec = parse(text, overrides)?;
+    let data = examine(&spec, locations)?;
+    Ok(NewStudy { spec, spec_text: text.to_owned(), data })
+}
+
+fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {
+    let dataset = Dataset::open(&spec.data.dataset, locations)?;
+    let train = dataset.train();
+    check_shape(spec.model.network, train.height(), train.width()).map_err(CreateError::Shape)?;
+    let images = spec.images_used(train.len());
+    let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
+    Ok(DataInfo {
+        data_digest: dataset.digest().to_owned(),
+        splits_digest: splits.digest(),
+        images: images as u64,
+        height: train.height() as u32,
+        width: train.width() as u32,
+    })
+}

@@ -1,0 +1,232 @@
+//! The loop: receive -> handle -> commit -> only then answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldwise_engine::scheduler::{self, Command, Event, Scheduler, ToWorker, Write};
+use foldwise_shared::ids::SessionId;
+use tokio::runtime::Runtime;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::clock::Clock;
+use super::publish::event_of;
+use super::{CoordinatorError, Input, Options, Published, Sessions};
+use crate::store::{Store, StoreError};
+
+/// Inputs that are handled before their writes are committed together.
+const BATCH: usize = 512;
+/// The loop looks at its clock at least this often; a longer gap means that the coordinator itself was away.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How much later than planned the loop may wake before it counts as having been away.
+const OVERSLEPT: Duration = Duration::from_secs(2);
+/// Commits that may fail in a row, with a pause and a rebuild between them, before the loop gives up.
+const FAILED_COMMITS: u32 = 5;
+
+pub(super) struct Running {
+    store: Store,
+    scheduler: Scheduler,
+    options: Options,
+    clock: Clock,
+    sessions: Sessions,
+    published: broadcast::Sender<Published>,
+    drained: watch::Sender<bool>,
+    failed_commits: u32,
+}
+
+/// What a batch does once it is durable.
+#[derive(Default)]
+struct Outcome {
+    writes: Vec<Write>,
+    sends: Vec<(SessionId, ToWorker)>,
+    closes: Vec<SessionId>,
+    drained: bool,
+    answers: Vec<oneshot::Sender<Result<(), CoordinatorError>>>,
+}
+
+impl Outcome {
+    fn add(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Write(write) => self.writes.push(write),
+                Command::Send { session, message } => self.sends.push((session, message)),
+                Command::Close { session } => self.closes.push(session),
+                Command::Drained => self.drained = true,
+            }
+        }
+    }
+}
+
+impl Running {
+    pub fn new(
+        mut store: Store,
+        options: Options,
+        published: broadcast::Sender<Published>,
+        drained: watch::Sender<bool>,
+    ) -> Result<Self, StoreError> {
+        let clock = Clock::start();
+        let scheduler = rebuild(&mut store, &options, clock)?;
+        let sessions = Sessions::new();
+        Ok(Self { store, scheduler, options, clock, sessions, published, drained, failed_commits: 0 })
+    }
+
+    pub fn run(mut self, mut inbox: mpsc::Receiver<Input>, runtime: &Runtime) -> Result<(), StoreError> {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let (slept_at, planned) = (Instant::now(), self.sleep());
+            let open = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    received = inbox.recv_many(&mut batch, BATCH) => received > 0,
+                    () = tokio::time::sleep(planned) => true,
+                }
+            });
+            if !open {
+                return Ok(());
+            }
+            self.notice_gap(slept_at.elapsed().saturating_sub(planned))?;
+            let idle = batch.is_empty();
+            self.handle_batch(batch.drain(..))?;
+            // The inbox comes first: a word that waits there may renew the lease that is about to expire.
+            if idle || inbox.is_empty() {
+                self.tick_if_due()?;
+            }
+        }
+    }
+
+    /// Handles one event and ends.
+    pub fn only(mut self, event: Event) -> Result<(), CoordinatorError> {
+        let (answer, mut answered) = oneshot::channel();
+        self.handle_batch(std::iter::once(Input::Request { event, answer }))?;
+        answered.try_recv().map_err(|_| CoordinatorError::Closed)?
+    }
+
+    fn sleep(&self) -> Duration {
+        let until = self.scheduler.next_deadline().map(|at| at.since(self.clock.now()).unsigned_abs());
+        until.map_or(LONGEST_SLEEP, |left| Duration::from_millis(left).min(LONGEST_SLEEP))
+    }
+
+    /// A loop that woke late, because its process was stopped or its machine slept, blames nobody for the silence.
+    fn notice_gap(&mut self, late: Duration) -> Result<(), StoreError> {
+        if late < OVERSLEPT {
+            return Ok(());
+        }
+        tracing::warn!(seconds = late.as_secs(), "the coordinator was away; every lease is extended by that");
+        let gap = i64::try_from(late.as_millis()).unwrap_or(i64::MAX);
+        self.handle_one(Event::Overslept { gap })
+    }
+
+    fn tick_if_due(&mut self) -> Result<(), StoreError> {
+        match self.scheduler.next_deadline() {
+            Some(at) if at <= self.clock.now() => self.handle_one(Event::Tick),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle_one(&mut self, event: Event) -> Result<(), StoreError> {
+        self.handle_batch(std::iter::once(Input::Event(event)))
+    }
+
+    fn handle_batch(&mut self, inputs: impl Iterator<Item = Input>) -> Result<(), StoreError> {
+        let mut outcome = Outcome::default();
+        for input in inputs {
+            match input {
+                Input::Attach { session, sender } => {
+                    self.sessions.insert(session, sender);
+                }
+                Input::Event(event) => {
+                    if let Event::SessionClosed { session } = &event {
+                        self.sessions.remove(session);
+                    }
+                    outcome.add(self.scheduler.handle(self.clock.now(), event));
+                }
+                Input::Request { event: Event::CreateStudy(study), answer } => {
+                    // A name is looked up in the store, so what comes before must be there.
+                    self.commit(std::mem::take(&mut outcome))?;
+                    let name = study.spec.study.name.clone();
+                    match self.store.reader().and_then(|reader| reader.study(&name)) {
+                        Ok(None) => {
+                            outcome.answers.push(answer);
+                            outcome.add(self.scheduler.handle(self.clock.now(), Event::CreateStudy(study)));
+                        }
+                        Ok(Some(_)) => drop(answer.send(Err(CoordinatorError::NameTaken(name)))),
+                        Err(error) => drop(answer.send(Err(error.into()))),
+                    }
+                }
+                Input::Request { event, answer } => {
+                    outcome.answers.push(answer);
+                    outcome.add(self.scheduler.handle(self.clock.now(), event));
+                }
+            }
+        }
+        self.commit(outcome)
+    }
+
+    fn commit(&mut self, outcome: Outcome) -> Result<(), StoreError> {
+        if !outcome.writes.is_empty()
+            && let Err(error) = self.store.commit(&outcome.writes)
+        {
+            for answer in outcome.answers {
+                drop(answer.send(Err(CoordinatorError::NotRecorded(error.to_string()))));
+            }
+            return self.start_over(error);
+        }
+        self.failed_commits = 0;
+        // A watcher, a worker or a caller that is gone by now misses nothing it could use.
+        if self.published.receiver_count() > 0 {
+            for (study, event) in outcome.writes.iter().filter_map(event_of) {
+                drop(self.published.send((study, Arc::new(event))));
+            }
+        }
+        for (session, message) in outcome.sends {
+            if let Some(sender) = self.sessions.get(&session) {
+                drop(sender.send(message));
+            }
+        }
+        for session in outcome.closes {
+            self.sessions.remove(&session);
+        }
+        for answer in outcome.answers {
+            drop(answer.send(Ok(())));
+        }
+        if outcome.drained {
+            self.drained.send_replace(true);
+        }
+        Ok(())
+    }
+
+    /// The engine ran ahead of a commit that failed: it is dropped and rebuilt from the store, and every worker
+    /// connects again and says what it holds.
+    fn start_over(&mut self, error: StoreError) -> Result<(), StoreError> {
+        self.failed_commits += 1;
+        if self.failed_commits >= FAILED_COMMITS {
+            return Err(error);
+        }
+        tracing::error!(%error, "a commit failed; nothing of it was sent, and it is tried again");
+        self.sessions.clear();
+        std::thread::sleep(LONGEST_SLEEP);
+        match rebuild(&mut self.store, &Options { forget_workers: false, ..self.options.clone() }, self.clock) {
+            Ok(scheduler) => self.scheduler = scheduler,
+            Err(error) => return self.start_over(error),
+        }
+        Ok(())
+    }
+}
+
+fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Scheduler, StoreError> {
+    let mut snapshot = store.snapshot()?;
+    if let Some(only) = &options.only {
+        snapshot.studies.retain(|study| study.spec.study.name == *only);
+    }
+    let defaults = scheduler::Options::default();
+    let engine_options = scheduler::Options {
+        lease_ms: options.lease_ms.unwrap_or(defaults.lease_ms),
+        forget_workers: options.forget_workers,
+    };
+    let (scheduler, commands) = Scheduler::restore(snapshot, engine_options, clock.now());
+    let mut outcome = Outcome::default();
+    outcome.add(commands);
+    if !outcome.writes.is_empty() {
+        store.commit(&outcome.writes)?;
+    }
+    Ok(scheduler)
+}

@@ -1,0 +1,76 @@
+//! From our errors to gRPC's codes: the only file that names them.
+
+use foldwise_proto::WIRE_VERSION;
+use foldwise_proto::convert::WireError;
+use tonic::{Code, Status};
+
+use crate::coordinator::CoordinatorError;
+
+/// An error of the coordinator.
+pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
+    let code = match &error {
+        CoordinatorError::NoStudy { .. } => Code::NotFound,
+        CoordinatorError::NameTaken(_) => Code::AlreadyExists,
+        CoordinatorError::Ended(_) => Code::FailedPrecondition,
+        CoordinatorError::Create(create) if create.is_user_error() => Code::InvalidArgument,
+        CoordinatorError::Create(_)
+        | CoordinatorError::NotRecorded(_)
+        | CoordinatorError::Store(_)
+        | CoordinatorError::Start(_) => Code::Internal,
+        CoordinatorError::Closed => Code::Unavailable,
+    };
+    Status::new(code, chain(&error))
+}
+
+/// A message that cannot be understood.
+pub(super) fn from_wire(error: &WireError) -> Status {
+    Status::new(Code::InvalidArgument, error.to_string())
+}
+
+/// A word that is none of those it could be.
+pub(super) fn wrong_word(field: &str, error: impl std::fmt::Display) -> Status {
+    Status::new(Code::InvalidArgument, format!("{field}: {error}"))
+}
+
+/// No trial of that number.
+pub(super) fn no_trial(study: &str, number: u32) -> Status {
+    Status::new(Code::NotFound, format!("the study `{study}` has no trial {number}"))
+}
+
+/// A stream that does not begin with a hello.
+pub(super) fn no_hello() -> Status {
+    Status::new(Code::InvalidArgument, "the first message of a session must be a hello")
+}
+
+/// A worker of another version.
+pub(super) fn wrong_wire_version(theirs: u32) -> Status {
+    let message = format!(
+        "the worker speaks wire version {theirs}, this coordinator {WIRE_VERSION}; use a foldwise and a \
+         foldwise-worker of the same release"
+    );
+    Status::new(Code::FailedPrecondition, message)
+}
+
+/// A call without the secret, or with another one.
+pub(super) fn wrong_token(missing: bool) -> Status {
+    let what = if missing { "this coordinator asks for a token" } else { "the token is not the coordinator's" };
+    Status::new(Code::Unauthenticated, format!("{what}; set FOLDWISE_TOKEN or --token-file"))
+}
+
+/// A watcher that is too slow.
+pub(super) fn fell_behind(missed: u64) -> Status {
+    Status::new(Code::ResourceExhausted, format!("{missed} events were missed; watch again"))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,184 @@
+//! People's side of the wire: make, steer, query and watch studies.
+
+use std::pin::Pin;
+
+use foldwise_data::Locations;
+use foldwise_engine::scheduler::Event;
+use foldwise_proto::v1::{self, study_service_server::StudyService};
+use foldwise_shared::ids::{StudyId, TrialNumber};
+use foldwise_shared::record::{StudyEvent, StudyRecord};
+use foldwise_shared::state::StudyState;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::status;
+use crate::coordinator::{Coordinator, CoordinatorError, find_study, prepare};
+use crate::store::{TrialQuery, TrialSort};
+
+/// Trials of one answer at most.
+const PAGE: u32 = 1_000;
+/// Epochs of one message of a curve.
+const CHUNK: usize = 2_000;
+
+/// `StudyService` over a coordinator.
+#[derive(Clone)]
+pub struct Studies {
+    coordinator: Coordinator,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Studies {
+    pub(super) fn new(coordinator: Coordinator) -> Self {
+        Self { coordinator }
+    }
+
+    async fn steer(&self, name: String, event: fn(StudyId) -> Event) -> Answer<v1::Study> {
+        let study = self.coordinator.study(&name).await.map_err(status::from_coordinator)?;
+        if study.state == StudyState::Ended {
+            return Err(status::from_coordinator(CoordinatorError::Ended(name)));
+        }
+        self.coordinator.ask(event(study.id)).await.map_err(status::from_coordinator)?;
+        self.answer(&name).await
+    }
+
+    async fn answer(&self, name: &str) -> Answer<v1::Study> {
+        let study = self.coordinator.study(name).await.map_err(status::from_coordinator)?;
+        Ok(Response::new(study.into()))
+    }
+}
+
+#[tonic::async_trait]
+impl StudyService for Studies {
+    type GetCurveStream = Events<v1::CurveChunk>;
+    type WatchStudyStream = Events<v1::StudyEvent>;
+
+    async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::Study> {
+        let request = request.into_inner();
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&request.spec, &request.overrides, &Locations::from_env()));
+        let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
+        let study = study.map_err(|error| status::from_coordinator(error.into()))?;
+        let created = self.coordinator.create(study).await.map_err(status::from_coordinator)?;
+        Ok(Response::new(created.into()))
+    }
+
+    async fn get_study(&self, request: Request<v1::StudyRequest>) -> Answer<v1::Study> {
+        self.answer(&request.into_inner().name).await
+    }
+
+    async fn list_studies(&self, _: Request<v1::ListStudiesRequest>) -> Answer<v1::ListStudiesResponse> {
+        let studies = self.coordinator.read(|reader| Ok(reader.studies()?)).await.map_err(status::from_coordinator)?;
+        Ok(Response::new(v1::ListStudiesResponse { studies: studies.into_iter().map(v1::Study::from).collect() }))
+    }
+
+    async fn pause_study(&self, request: Request<v1::StudyRequest>) -> Answer<v1::Study> {
+        self.steer(request.into_inner().name, Event::PauseStudy).await
+    }
+
+    async fn resume_study(&self, request: Request<v1::StudyRequest>) -> Answer<v1::Study> {
+        self.steer(request.into_inner().name, Event::UnpauseStudy).await
+    }
+
+    async fn stop_study(&self, request: Request<v1::StudyRequest>) -> Answer<v1::Study> {
+        self.steer(request.into_inner().name, Event::StopStudy).await
+    }
+
+    async fn get_trial(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::GetTrialResponse> {
+        let v1::GetTrialRequest { study: name, number } = request.into_inner();
+        let missing = status::no_trial(&name, number);
+        let read = self.coordinator.read(move |reader| {
+            let study = find_study(reader, &name)?;
+            let Some(trial) = reader.trial(study.id, TrialNumber(number))? else { return Ok(None) };
+            let decisions = reader.decisions(study.id, Some(TrialNumber(number)))?;
+            Ok(Some((trial, decisions)))
+        });
+        let (trial, decisions) = read.await.map_err(status::from_coordinator)?.ok_or(missing)?;
+        Ok(Response::new(v1::GetTrialResponse {
+            trial: Some(trial.into()),
+            decisions: decisions.into_iter().map(v1::Decision::from).collect(),
+        }))
+    }
+
+    async fn list_trials(&self, request: Request<v1::ListTrialsRequest>) -> Answer<v1::ListTrialsResponse> {
+        let request = request.into_inner();
+        let states = request.states.iter().map(|state| state.parse());
+        let states = states.collect::<Result<Vec<_>, _>>().map_err(|error| status::wrong_word("states", error))?;
+        let (sort, descending) = match request.sort.strip_prefix('-') {
+            Some(sort) => (sort, true),
+            None => (request.sort.as_str(), false),
+        };
+        let sort = if sort.is_empty() {
+            TrialSort::default()
+        } else {
+            sort.parse().map_err(|error| status::wrong_word("sort", error))?
+        };
+        let limit = if request.limit == 0 { PAGE } else { request.limit.min(PAGE) };
+        let query = TrialQuery { states, sort, descending, limit: Some(limit), offset: request.offset };
+        let trials = self.coordinator.read(move |reader| {
+            let study = find_study(reader, &request.study)?;
+            Ok(reader.trials(study.id, &query)?)
+        });
+        let trials = trials.await.map_err(status::from_coordinator)?;
+        Ok(Response::new(v1::ListTrialsResponse { trials: trials.into_iter().map(v1::Trial::from).collect() }))
+    }
+
+    async fn get_curve(&self, request: Request<v1::GetCurveRequest>) -> Answer<Self::GetCurveStream> {
+        let request = request.into_inner();
+        let curve = self.coordinator.read(move |reader| {
+            let study = find_study(reader, &request.study)?;
+            Ok(reader.curve(study.id, request.trial.map(TrialNumber), request.all_attempts)?)
+        });
+        let curve = curve.await.map_err(status::from_coordinator)?;
+        let chunks: Vec<_> = curve
+            .chunks(CHUNK)
+            .map(|rows| Ok(v1::CurveChunk { epochs: rows.iter().map(|row| (*row).into()).collect() }))
+            .collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+
+    async fn watch_study(&self, request: Request<v1::StudyRequest>) -> Answer<Self::WatchStudyStream> {
+        // Subscribed first, so that nothing falls between the record and the first event.
+        let mut events = self.coordinator.subscribe();
+        let study = self.coordinator.study(&request.into_inner().name).await.map_err(status::from_coordinator)?;
+        let (sender, receiver) = mpsc::channel(256);
+        tokio::spawn(async move {
+            let first = state_of(&study);
+            let mut ended = is_end(&first);
+            if sender.send(Ok(first.into())).await.is_err() {
+                return;
+            }
+            while !ended {
+                let item = match events.recv().await {
+                    Ok((id, _)) if id != study.id => continue,
+                    Ok((_, event)) => {
+                        ended = is_end(&event);
+                        Ok(StudyEvent::clone(&event).into())
+                    }
+                    Err(RecvError::Lagged(missed)) => {
+                        ended = true;
+                        Err(status::fell_behind(missed))
+                    }
+                    Err(RecvError::Closed) => return,
+                };
+                // A watcher that went away wants no more.
+                if sender.send(item).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+fn state_of(study: &StudyRecord) -> StudyEvent {
+    StudyEvent::StudyChanged { state: study.state, message: study.message.clone() }
+}
+
+fn is_end(event: &StudyEvent) -> bool {
+    matches!(event, StudyEvent::StudyChanged { state: StudyState::Ended, .. })
+}

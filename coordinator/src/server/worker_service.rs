@@ -1,0 +1,164 @@
+//! The worker's side of the wire: one stream a worker, turned into events and back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldwise_engine::scheduler::{Assignment, EpochReport, Event, ToWorker, WorkerInfo};
+use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, failure_from, params};
+use foldwise_proto::v1::from_worker::Message as From;
+use foldwise_proto::v1::to_worker::Message as To;
+use foldwise_proto::v1::{self, worker_service_server::WorkerService};
+use foldwise_proto::{WIRE_VERSION, v1::ack::What};
+use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::status;
+use crate::coordinator::Coordinator;
+
+/// The longest name, incarnation or device of a worker, in bytes.
+const NAME_LENGTH: usize = 256;
+
+/// `WorkerService` over a coordinator.
+#[derive(Clone)]
+pub struct Workers {
+    coordinator: Coordinator,
+    sessions: Arc<AtomicU64>,
+}
+
+impl Workers {
+    pub(super) fn new(coordinator: Coordinator) -> Self {
+        Self { coordinator, sessions: Arc::new(AtomicU64::new(1)) }
+    }
+}
+
+#[tonic::async_trait]
+impl WorkerService for Workers {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::ToWorker, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::FromWorker>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut messages = request.into_inner();
+        let Some(From::Hello(hello)) = messages.message().await?.and_then(|message| message.message) else {
+            return Err(status::no_hello());
+        };
+        if hello.wire_version != WIRE_VERSION {
+            return Err(status::wrong_wire_version(hello.wire_version));
+        }
+        let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
+        let slots = hello.slots;
+        let hello = hello_event(session, hello).map_err(|error| status::from_wire(&error))?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let coordinator = self.coordinator.clone();
+        coordinator.attach(session, sender).await.map_err(status::from_coordinator)?;
+        coordinator.tell(hello).await.map_err(status::from_coordinator)?;
+        coordinator.tell(Event::Ready { session, slots }).await.map_err(status::from_coordinator)?;
+        tokio::spawn(async move {
+            if let Err(error) = forward(session, messages, &coordinator).await {
+                tracing::debug!(session = session.0, %error, "a worker's stream ended");
+            }
+            // If the loop is gone as well, there is nobody left to tell.
+            drop(coordinator.tell(Event::SessionClosed { session }).await);
+        });
+        let answers = UnboundedReceiverStream::new(receiver).map(|message| Ok(to_wire(message)));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// Passes on what a worker says, until its stream ends.
+async fn forward(
+    session: SessionId,
+    mut messages: Streaming<v1::FromWorker>,
+    coordinator: &Coordinator,
+) -> Result<(), Status> {
+    while let Some(message) = messages.message().await? {
+        let event = event(session, message).map_err(|error| status::from_wire(&error))?;
+        coordinator.tell(event).await.map_err(status::from_coordinator)?;
+    }
+    Ok(())
+}
+
+fn hello_event(session: SessionId, hello: v1::Hello) -> Result<Event, WireError> {
+    for (field, text) in [("name", &hello.name), ("incarnation", &hello.incarnation), ("device", &hello.device)] {
+        if text.is_empty() || text.len() > NAME_LENGTH {
+            return Err(WireError::wrong(field, format!("it must have 1 to {NAME_LENGTH} bytes")));
+        }
+    }
+    let held = hello.held.into_iter().map(|held| attempt_key_from(held.key)).collect::<Result<_, _>>()?;
+    let worker = WorkerInfo { name: hello.name, incarnation: hello.incarnation, device: hello.device };
+    Ok(Event::Hello { session, worker, held })
+}
+
+fn event(session: SessionId, message: v1::FromWorker) -> Result<Event, WireError> {
+    Ok(match message.message.ok_or(WireError::Missing("message"))? {
+        From::Hello(_) => return Err(WireError::wrong("hello", "a session has one, at its start")),
+        From::Ready(ready) => Event::Ready { session, slots: ready.slots },
+        From::Heartbeat(_) => Event::Heartbeat { session },
+        From::Epoch(epoch) => Event::Epoch {
+            session,
+            key: attempt_key_from(epoch.key)?,
+            report: EpochReport {
+                epoch: Epoch(epoch.epoch),
+                train_loss: epoch.train_loss,
+                validation_loss: epoch.validation_loss,
+                learning_rate: epoch.learning_rate,
+                seconds: epoch.seconds,
+            },
+        },
+        From::Finished(finished) => {
+            Event::Finished { session, key: attempt_key_from(finished.key)?, stopped: finished.stopped }
+        }
+        From::Failed(failed) => Event::Failed {
+            session,
+            key: attempt_key_from(failed.key)?,
+            class: failure_from(failed.failure)?,
+            message: failed.message,
+        },
+        From::Declined(declined) => {
+            Event::Declined { session, key: attempt_key_from(declined.key)?, message: declined.message }
+        }
+    })
+}
+
+fn to_wire(message: ToWorker) -> v1::ToWorker {
+    let key = |key: AttemptKey| Some(attempt_key(key));
+    let message = match message {
+        ToWorker::Welcome { lease_ms, heartbeat_ms } => {
+            To::Welcome(v1::Welcome { wire_version: WIRE_VERSION, lease_ms, heartbeat_ms })
+        }
+        ToWorker::Assign(assignment) => To::Assign(assign(*assignment)),
+        ToWorker::Stop { key: stopped, after_epoch } => To::Stop(v1::Stop { key: key(stopped), after_epoch }),
+        ToWorker::EpochRecorded { key: recorded, epoch } => {
+            To::Ack(v1::Ack { key: key(recorded), what: Some(What::Epoch(epoch.0)) })
+        }
+        ToWorker::EndRecorded { key: recorded } => {
+            To::Ack(v1::Ack { key: key(recorded), what: Some(What::End(true)) })
+        }
+        ToWorker::Revoked { key: revoked } => To::Revoked(v1::Revoked { key: key(revoked) }),
+    };
+    v1::ToWorker { message: Some(message) }
+}
+
+fn assign(assignment: Assignment) -> v1::Assign {
+    let task = v1::FoldTask {
+        key: Some(attempt_key(assignment.key)),
+        params: params(&assignment.params),
+        seed: assignment.seed,
+        start_epoch: assignment.start_epoch.0,
+        checkpoint: String::new(),
+    };
+    let work = v1::TrainFolds {
+        lease: assignment.lease.0,
+        tasks: vec![task],
+        spec: assignment.spec.to_json(),
+        data_digest: assignment.data.data_digest.clone(),
+        splits_digest: assignment.data.splits_digest.clone(),
+        images: assignment.data.images,
+    };
+    v1::Assign { work: Some(v1::assign::Work::TrainFolds(work)) }
+}

@@ -1,0 +1,229 @@
+//! Loads what the scheduler is rebuilt from: a few queries over whole tables, none a trial.
+
+use std::collections::{BTreeMap, HashMap};
+
+use foldwise_engine::scheduler::{
+    DataInfo, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
+};
+use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::state::{AttemptState, FailureClass};
+use rusqlite::Connection;
+
+use super::error::Fault;
+use super::value::{count, optional_word, param, word};
+
+/// Loads everything; the caller holds a transaction.
+pub(super) fn load(tx: &Connection) -> Result<Snapshot, Fault> {
+    let mut loader = Loader { studies: studies(tx)?, places: HashMap::new() };
+    loader.trials(tx)?;
+    loader.params(tx)?;
+    loader.folds(tx)?;
+    let attempts = loader.attempts(tx)?;
+    loader.epochs(tx, &attempts)?;
+    Ok(Snapshot {
+        studies: loader.studies,
+        last_study: StudyId(last_id(tx, "study")?),
+        last_lease: LeaseId(last_id(tx, "lease")?),
+    })
+}
+
+struct Loader {
+    studies: Vec<StudySnapshot>,
+    /// Trial row -> positions of its study and of itself therein.
+    places: HashMap<i64, (usize, usize)>,
+}
+
+/// Which rows of an attempt are live.
+struct Span {
+    trial: i64,
+    fold: u32,
+    attempt: u32,
+    /// The last epoch that no newer attempt trains again.
+    live_until: u32,
+}
+
+fn studies(tx: &Connection) -> Result<Vec<StudySnapshot>, Fault> {
+    let mut query = tx.prepare(
+        "SELECT id, spec, data_digest, splits_digest, images, height, width, state, running_ms \
+         FROM study ORDER BY id",
+    )?;
+    let mut rows = query.query([])?;
+    let mut studies = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = StudyId(row.get(0)?);
+        let spec = StudySpec::from_json(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)
+            .map_err(|error| Fault::Damaged(format!("study {id}: {error}")))?;
+        studies.push(StudySnapshot {
+            id,
+            spec,
+            data: DataInfo {
+                data_digest: row.get(2)?,
+                splits_digest: row.get(3)?,
+                images: count(row, 4)?,
+                height: row.get(5)?,
+                width: row.get(6)?,
+            },
+            state: word(row, 7)?,
+            running_ms: row.get(8)?,
+            epochs: 0,
+            trials: Vec::new(),
+        });
+    }
+    Ok(studies)
+}
+
+impl Loader {
+    fn trials(&mut self, tx: &Connection) -> Result<(), Fault> {
+        let places: HashMap<i64, usize> =
+            self.studies.iter().enumerate().map(|(place, study)| (study.id.0, place)).collect();
+        let mut query = tx.prepare(
+            "SELECT id, study_id, number, state, ending, value, reason, finished_at \
+             FROM trial ORDER BY study_id, number",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            let study = *places.get(&row.get(1)?).ok_or_else(|| orphan("trial", id))?;
+            let trials = &mut self.studies[study].trials;
+            self.places.insert(id, (study, trials.len()));
+            trials.push(TrialSnapshot {
+                number: TrialNumber(row.get(2)?),
+                params: BTreeMap::new(),
+                state: word(row, 3)?,
+                ending: optional_word(row, 4)?,
+                value: row.get(5)?,
+                reason: row.get(6)?,
+                finished_at: row.get::<_, Option<i64>>(7)?.map(Millis),
+                folds: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn params(&mut self, tx: &Connection) -> Result<(), Fault> {
+        let mut query = tx.prepare("SELECT trial_id, name, kind, value FROM param")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            self.trial("param", row.get(0)?)?.params.insert(row.get(1)?, param(row, 2)?);
+        }
+        Ok(())
+    }
+
+    fn folds(&mut self, tx: &Connection) -> Result<(), Fault> {
+        let mut query = tx.prepare(
+            "SELECT trial_id, fold, state, value, best_epoch, attempts FROM fold ORDER BY trial_id, fold",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            let folds = &mut self.trial("fold", id)?.folds;
+            if row.get::<_, u32>(1)? as usize != folds.len() {
+                return Err(Fault::Damaged(format!("the folds of the trial with id {id} have a gap")));
+            }
+            folds.push(FoldSnapshot {
+                state: word(row, 2)?,
+                value: row.get(3)?,
+                best_epoch: row.get::<_, Option<u32>>(4)?.map(Epoch),
+                last_attempt: Attempt(row.get(5)?),
+                failures: BTreeMap::new(),
+                open: None,
+                curve: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The failures and the open attempts; returns what is live, in the order of the rows.
+    fn attempts(&mut self, tx: &Connection) -> Result<Vec<Span>, Fault> {
+        let mut query = tx.prepare(
+            "SELECT attempt.trial_id, attempt.fold, attempt.attempt, attempt.start_epoch, attempt.state, \
+             attempt.failure, attempt.lease_id, attempt.worker, attempt.device, lease.incarnation \
+             FROM attempt JOIN lease ON lease.id = attempt.lease_id \
+             ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
+        )?;
+        let mut rows = query.query([])?;
+        let mut spans: Vec<Span> = Vec::new();
+        // The newest attempt of a fold comes first, and each one says how much the older ones keep.
+        let mut newer = (0, 0);
+        let mut live_until = u32::MAX;
+        while let Some(row) = rows.next()? {
+            let (trial, fold) = (row.get(0)?, row.get(1)?);
+            if (trial, fold) != newer {
+                newer = (trial, fold);
+                live_until = u32::MAX;
+            }
+            spans.push(Span { trial, fold, attempt: row.get(2)?, live_until });
+            live_until = live_until.min(row.get(3)?);
+
+            let snapshot = self.fold("attempt", trial, fold)?;
+            if word::<AttemptState>(row, 4)? == AttemptState::Running {
+                snapshot.open = Some(OpenAttempt {
+                    lease: LeaseId(row.get(6)?),
+                    worker: WorkerInfo { name: row.get(7)?, device: row.get(8)?, incarnation: row.get(9)? },
+                });
+            }
+            if let Some(class) = optional_word::<FailureClass>(row, 5)? {
+                *snapshot.failures.entry(class).or_default() += 1;
+            }
+        }
+        spans.reverse();
+        Ok(spans)
+    }
+
+    fn epochs(&mut self, tx: &Connection, attempts: &[Span]) -> Result<(), Fault> {
+        let mut query = tx.prepare(
+            "SELECT trial_id, fold, attempt, epoch, value FROM epoch ORDER BY trial_id, fold, attempt, epoch",
+        )?;
+        let mut rows = query.query([])?;
+        let mut attempts = attempts.iter().peekable();
+        while let Some(row) = rows.next()? {
+            let (trial, fold, attempt): (i64, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let epoch: u32 = row.get(3)?;
+            let before = |span: &&Span| (span.trial, span.fold, span.attempt) < (trial, fold, attempt);
+            while attempts.next_if(before).is_some() {}
+            let span = attempts.peek().ok_or_else(|| orphan("epoch", trial))?;
+
+            let (study, place) = self.place("epoch", trial)?;
+            let study = &mut self.studies[study];
+            study.epochs += 1;
+            if epoch > span.live_until {
+                continue;
+            }
+            if epoch > study.spec.train.epochs {
+                let number = study.trials[place].number;
+                return Err(Fault::Damaged(format!("trial {number} of study {} has an epoch {epoch}", study.id)));
+            }
+            let fold =
+                study.trials[place].folds.get_mut(fold as usize).ok_or_else(|| orphan("epoch", trial))?;
+            let position = epoch.saturating_sub(1) as usize;
+            if fold.curve.len() <= position {
+                fold.curve.resize(position + 1, None);
+            }
+            fold.curve[position] = row.get(4)?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, what: &str, trial: i64) -> Result<(usize, usize), Fault> {
+        self.places.get(&trial).copied().ok_or_else(|| orphan(what, trial))
+    }
+
+    fn trial(&mut self, what: &str, trial: i64) -> Result<&mut TrialSnapshot, Fault> {
+        let (study, place) = self.place(what, trial)?;
+        Ok(&mut self.studies[study].trials[place])
+    }
+
+    fn fold(&mut self, what: &str, trial: i64, fold: u32) -> Result<&mut FoldSnapshot, Fault> {
+        self.trial(what, trial)?.folds.get_mut(fold as usize).ok_or_else(|| orphan(what, trial))
+    }
+}
+
+fn orphan(what: &str, trial: i64) -> Fault {
+    Fault::Damaged(format!("a row of `{what}` belongs to nothing (trial id {trial})"))
+}
+
+/// The largest row id that a table ever had, deleted ones included.
+fn last_id(tx: &Connection, table: &str) -> Result<i64, Fault> {
+    Ok(tx.query_row("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0))?)
+}

@@ -1,0 +1,119 @@
+//! A file of every version of the schema, made when that version was new, opens with everything in it.
+
+use std::fs;
+use std::path::Path;
+
+use foldwise_engine::pruner::Decision;
+use foldwise_engine::scheduler::Write;
+use foldwise_shared::ids::{Epoch, FoldIndex, Millis, StudyId, TrialNumber};
+use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+
+use super::model::Model;
+use super::{ended, epoch, hello, key, new_store, started, study, trial, trial_state, worker};
+use crate::store::schema::VERSION;
+use crate::store::{Reader, Store, TrialQuery};
+
+const GOLDEN: [&str; VERSION as usize] = ["v1.sqlite"];
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/testdata"))
+}
+
+/// What is in the files.
+fn sample() -> Vec<Write> {
+    let (first, second, open) = (key(1, 0, 0, 1), key(1, 0, 0, 2), key(1, 1, 0, 1));
+    vec![
+        study(1, "golden", "minimize"),
+        hello(0),
+        trial(1, 0, 1),
+        started(first, 1, worker(0), 0),
+        epoch(first, 1, Some(0.5)),
+        epoch(first, 2, None),
+        ended(first, AttemptState::Failed, Some(FailureClass::Lost)),
+        started(second, 2, worker(0), 1),
+        epoch(second, 2, Some(0.25)),
+        ended(second, AttemptState::Complete, None),
+        Write::FoldState {
+            study: StudyId(1),
+            trial: TrialNumber(0),
+            fold: FoldIndex(0),
+            state: TrialState::Complete,
+            value: Some(0.25),
+            best_epoch: Some(Epoch(2)),
+            at: Millis(6_000),
+        },
+        trial_state(1, 0, TrialState::Complete, Some(0.25), "trained to its end", 6_000),
+        trial(1, 1, 2),
+        started(open, 3, worker(0), 0),
+        epoch(open, 1, Some(0.75)),
+        Write::Decision {
+            study: StudyId(1),
+            trial: TrialNumber(1),
+            fold: FoldIndex(0),
+            epoch: Some(Epoch(1)),
+            decision: Decision { rule: "median", own: 0.75, threshold: 0.5, peers: 1, percentile: 50.0 },
+            at: Millis(7_000),
+        },
+        trial_state(1, 1, TrialState::Stopping, None, "pruned", 7_000),
+        Write::RunningTime { study: StudyId(1), running_ms: 1_234 },
+        Write::StudyState {
+            study: StudyId(1),
+            state: StudyState::Paused,
+            message: Some("by hand".into()),
+            at: Millis(8_000),
+        },
+    ]
+}
+
+fn model() -> Model {
+    let mut model = Model::default();
+    for write in sample() {
+        model.apply(&write);
+    }
+    model
+}
+
+#[test]
+fn every_version_opens() {
+    for name in GOLDEN {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let path = temporary.path().join(name);
+        fs::copy(folder().join(name), &path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut store = Store::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(store.snapshot().expect("a snapshot"), model().snapshot(), "{name}");
+        let reader = store.reader().expect("a reader");
+        let study = &model().studies[0];
+        assert_eq!(reader.studies().expect("studies"), [study.record(1)], "{name}");
+        assert_eq!(reader.trials(StudyId(1), &TrialQuery::default()).expect("trials"), study.trials(), "{name}");
+        assert_eq!(reader.curve(StudyId(1), None, true).expect("rows"), study.curve(true), "{name}");
+        assert_eq!(reader.decisions(StudyId(1), None).expect("decisions").len(), 1, "{name}");
+
+        // After its migrations it is what a new database is.
+        let (_folder, _path, new) = new_store();
+        let schema = |store: &Store| -> Vec<String> {
+            let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'trials_%' ORDER BY name";
+            let mut query = store.db.prepare(sql).expect("sql");
+            query.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("the schema")
+        };
+        assert_eq!(schema(&store), schema(&new), "{name}");
+    }
+}
+
+#[test]
+fn the_newest_opens_without_a_store_and_unchanged() {
+    let path = folder().join(GOLDEN[GOLDEN.len() - 1]);
+    let before = fs::read(&path).expect("read");
+    let reader = Reader::open(&path).expect("a reader");
+    assert_eq!(reader.study("golden").expect("a study"), Some(model().studies[0].record(1)));
+    assert_eq!(fs::read(&path).expect("read"), before);
+}
+
+#[test]
+#[ignore = "makes the file of a new version; run it once, when the schema is final"]
+fn make_golden() {
+    let (_folder, path, mut store) = new_store();
+    store.commit(&sample()).expect("a batch that fits");
+    store.db.execute_batch("VACUUM").expect("small");
+    drop(store);
+    fs::copy(path, folder().join(format!("v{VERSION}.sqlite"))).expect("copied");
+}

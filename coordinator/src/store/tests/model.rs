@@ -1,0 +1,350 @@
+//! A simple model of the record, and a generator of changes that fit it.
+
+use std::collections::BTreeMap;
+
+use foldwise_engine::pruner::Decision;
+use foldwise_engine::scheduler::{
+    FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
+};
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
+use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
+use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+
+use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker};
+
+/// Everything that was written, as plain as possible.
+#[derive(Default)]
+pub struct Model {
+    pub studies: Vec<ModelStudy>,
+    workers: u32,
+    leases: i64,
+}
+
+pub struct ModelStudy {
+    new: NewStudy,
+    created_at: Millis,
+    state: StudyState,
+    message: Option<String>,
+    running_ms: i64,
+    trials: Vec<ModelTrial>,
+    /// Without their event.
+    pub decisions: Vec<DecisionRecord>,
+}
+
+struct ModelTrial {
+    record: TrialRecord,
+    ending: Option<TrialState>,
+    folds: Vec<ModelFold>,
+}
+
+struct ModelFold {
+    state: TrialState,
+    value: Option<f64>,
+    best_epoch: Option<Epoch>,
+    attempts: Vec<ModelAttempt>,
+}
+
+struct ModelAttempt {
+    open: Option<OpenAttempt>,
+    failure: Option<FailureClass>,
+    start: u32,
+    epochs: Vec<EpochRecord>,
+}
+
+/// Picks from what is there: `pick % len`.
+fn at(pick: u32, len: usize) -> Option<u32> {
+    pick.checked_rem(u32::try_from(len).ok()?)
+}
+
+fn word<T: Copy>(words: &[T], pick: u32) -> T {
+    words[pick as usize % words.len()]
+}
+
+impl Model {
+    /// A change of the given kind that fits the record, if there is one; `a`, `b` and `c` choose what it is about.
+    pub fn choose(&self, kind: u8, a: u32, b: u32, c: u32) -> Option<Write> {
+        let time = Millis(10_000 + i64::from(c));
+        if kind == 0 {
+            let id = self.studies.len() as i64 + 1;
+            return (id <= 3).then(|| study(id, &format!("s{id}"), word(&["minimize", "maximize"], c)));
+        }
+        if kind == 1 {
+            return Some(hello(a % 4));
+        }
+        let place = at(a, self.studies.len())?;
+        let chosen = &self.studies[place as usize];
+        let id = i64::from(place) + 1;
+        let message = c.is_multiple_of(2).then(|| format!("message {c}"));
+        match kind {
+            2 => return Some(Write::StudyState { study: StudyId(id), state: word(StudyState::ALL, b), message, at: time }),
+            3 => return Some(Write::RunningTime { study: StudyId(id), running_ms: b.into() }),
+            4 | 5 => return Some(trial(id, chosen.trials.len() as u32, b % 3 + 1)),
+            _ => {}
+        }
+        let number = at(b, chosen.trials.len())?;
+        let trial = &chosen.trials[number as usize];
+        if kind == 6 {
+            let state = word(TrialState::ALL, c);
+            let value = (state == TrialState::Complete).then(|| f64::from(c % 7));
+            let reason = if state.is_finished() || state == TrialState::Stopping { "why" } else { "" };
+            return trial
+                .record
+                .finished_at
+                .is_none()
+                .then(|| trial_state(id, number, state, value, reason, time.0));
+        }
+        let fold_index = at(c, trial.folds.len())?;
+        let fold = &trial.folds[fold_index as usize];
+        let newest = fold.attempts.len() as u32;
+        let open = fold.attempts.last().and_then(|attempt| attempt.open.as_ref());
+        let newest_key = key(id, number, fold_index, newest);
+        match kind {
+            7 => Some(Write::FoldState {
+                study: StudyId(id),
+                trial: TrialNumber(number),
+                fold: FoldIndex(fold_index),
+                state: word(TrialState::ALL, a),
+                value: c.is_multiple_of(2).then_some(0.5),
+                best_epoch: c.is_multiple_of(2).then_some(Epoch(3)),
+                at: time,
+            }),
+            8 => Some(Write::Decision {
+                study: StudyId(id),
+                trial: TrialNumber(number),
+                fold: FoldIndex(fold_index),
+                epoch: c.is_multiple_of(2).then_some(Epoch(c % 50)),
+                decision: Decision { rule: "median", own: 0.5, threshold: 0.25, peers: c, percentile: 50.0 },
+                at: time,
+            }),
+            9 | 10 if open.is_none() && self.workers > 0 => {
+                // As after a checkpoint: from any epoch of the live curve.
+                let start = at(a, fold.live().len() + 1)?;
+                let next = key(id, number, fold_index, newest + 1);
+                Some(started(next, self.leases + 1, worker(a % self.workers), start))
+            }
+            11 if open.is_some() => {
+                let state = word(&AttemptState::ALL[1..], a);
+                let failure = (state == AttemptState::Failed).then(|| word(FailureClass::ALL, b));
+                Some(ended(newest_key, state, failure))
+            }
+            _ if open.is_some() => {
+                let attempt = fold.attempts.last()?;
+                let next = attempt.start + attempt.epochs.len() as u32 + 1;
+                Some(epoch(newest_key, next, (!a.is_multiple_of(5)).then(|| f64::from(a) / 3.0)))
+            }
+            _ => None,
+        }
+    }
+
+    pub fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Study { study, at, .. } => self.studies.push(ModelStudy {
+                new: (**study).clone(),
+                created_at: *at,
+                state: StudyState::Running,
+                message: None,
+                running_ms: 0,
+                trials: Vec::new(),
+                decisions: Vec::new(),
+            }),
+            Write::StudyState { study, state, message, .. } => {
+                let study = self.study(*study);
+                (study.state, study.message) = (*state, message.clone());
+            }
+            Write::RunningTime { study, running_ms } => self.study(*study).running_ms = *running_ms,
+            Write::Worker { worker, .. } => {
+                let number: u32 = worker.name[1..].parse().expect("a number");
+                // Only 0 to n - 1 can be chosen, so a gap does not count.
+                self.workers += u32::from(number == self.workers);
+            }
+            Write::Trial { study, trial, params, origins, folds, at } => {
+                let fold =
+                    || ModelFold { state: TrialState::Waiting, value: None, best_epoch: None, attempts: Vec::new() };
+                let record = TrialRecord {
+                    number: *trial,
+                    state: TrialState::Waiting,
+                    value: None,
+                    std: None,
+                    params: params.clone(),
+                    origins: origins.clone(),
+                    reason: None,
+                    created_at: *at,
+                    finished_at: None,
+                    folds: Vec::new(),
+                };
+                let folds = (0..*folds).map(|_| fold()).collect();
+                self.study(*study).trials.push(ModelTrial { record, ending: None, folds });
+            }
+            Write::TrialState { study, trial, state, ending, value, std, reason, at } => {
+                let trial = &mut self.study(*study).trials[trial.0 as usize];
+                trial.ending = *ending;
+                let record = &mut trial.record;
+                (record.state, record.value, record.std) = (*state, *value, *std);
+                record.reason = reason.clone();
+                record.finished_at = state.is_finished().then_some(*at);
+            }
+            Write::FoldState { study, trial, fold, state, value, best_epoch, .. } => {
+                let fold = &mut self.study(*study).trials[trial.0 as usize].folds[fold.0 as usize];
+                (fold.state, fold.value, fold.best_epoch) = (*state, *value, *best_epoch);
+            }
+            Write::AttemptStarted { key, lease, worker, start_epoch, .. } => {
+                self.leases = lease.0;
+                let open = Some(OpenAttempt { lease: *lease, worker: WorkerInfo::clone(worker) });
+                let attempt = ModelAttempt { open, failure: None, start: start_epoch.0, epochs: Vec::new() };
+                self.fold(*key).attempts.push(attempt);
+            }
+            Write::AttemptEnded { key, failure, .. } => {
+                let attempt = self.fold(*key).attempts.last_mut().expect("an attempt");
+                (attempt.open, attempt.failure) = (None, *failure);
+            }
+            Write::Epoch { study, record, .. } => {
+                let EpochRecord { trial, fold, attempt, .. } = *record;
+                let key = AttemptKey { study: *study, trial, fold, attempt };
+                self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(*record);
+            }
+            Write::Decision { study, trial, fold, epoch, decision, .. } => {
+                let Decision { rule, own, threshold, peers, percentile } = *decision;
+                self.study(*study).decisions.push(DecisionRecord {
+                    trial: *trial,
+                    fold: *fold,
+                    epoch: *epoch,
+                    rule: rule.into(),
+                    own,
+                    threshold,
+                    peers,
+                    percentile,
+                    event_seq: 0,
+                });
+            }
+        }
+    }
+
+    fn study(&mut self, id: StudyId) -> &mut ModelStudy {
+        &mut self.studies[id.0 as usize - 1]
+    }
+
+    fn fold(&mut self, key: AttemptKey) -> &mut ModelFold {
+        &mut self.study(key.study).trials[key.trial.0 as usize].folds[key.fold.0 as usize]
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let studies = (1..).zip(&self.studies).map(|(id, study)| StudySnapshot {
+            id: StudyId(id),
+            spec: study.new.spec.clone(),
+            data: study.new.data.clone(),
+            state: study.state,
+            running_ms: study.running_ms,
+            epochs: study.curve(true).len() as u64,
+            trials: study.trials.iter().map(ModelTrial::snapshot).collect(),
+        });
+        Snapshot {
+            studies: studies.collect(),
+            last_study: StudyId(self.studies.len() as i64),
+            last_lease: LeaseId(self.leases),
+        }
+    }
+}
+
+impl ModelStudy {
+    pub fn record(&self, id: i64) -> StudyRecord {
+        let NewStudy { spec, spec_text, data } = &self.new;
+        let mut trials = BTreeMap::new();
+        let mut best: Option<Best> = None;
+        for ModelTrial { record, .. } in &self.trials {
+            *trials.entry(record.state).or_default() += 1;
+            let Some(value) = record.value else { continue };
+            if best.is_none_or(|best| spec.study.direction.is_better(value, best.value)) {
+                best = Some(Best { number: record.number, value });
+            }
+        }
+        StudyRecord {
+            id: StudyId(id),
+            name: spec.study.name.clone(),
+            state: self.state,
+            message: self.message.clone(),
+            direction: spec.study.direction,
+            spec: spec.to_json(),
+            spec_text: spec_text.clone(),
+            data_digest: data.data_digest.clone(),
+            splits_digest: data.splits_digest.clone(),
+            images: data.images,
+            height: data.height,
+            width: data.width,
+            created_at: self.created_at,
+            running_ms: self.running_ms,
+            trials,
+            epochs: self.curve(true).len() as u64,
+            best,
+        }
+    }
+
+    pub fn trials(&self) -> Vec<TrialRecord> {
+        self.trials.iter().map(ModelTrial::record).collect()
+    }
+
+    pub fn curve(&self, all_attempts: bool) -> Vec<EpochRecord> {
+        let folds = self.trials.iter().flat_map(|trial| &trial.folds);
+        folds
+            .flat_map(|fold| match all_attempts {
+                true => fold.attempts.iter().flat_map(|attempt| attempt.epochs.clone()).collect(),
+                false => fold.live(),
+            })
+            .collect()
+    }
+}
+
+impl ModelTrial {
+    fn record(&self) -> TrialRecord {
+        let folds = (0..).zip(&self.folds).map(|(index, fold)| FoldRecord {
+            fold: FoldIndex(index),
+            state: fold.state,
+            value: fold.value,
+            best_epoch: fold.best_epoch,
+            epochs: fold.live().len() as u32,
+            attempts: fold.attempts.len() as u32,
+        });
+        TrialRecord { folds: folds.collect(), ..self.record.clone() }
+    }
+
+    fn snapshot(&self) -> TrialSnapshot {
+        let record = &self.record;
+        TrialSnapshot {
+            number: record.number,
+            params: record.params.clone(),
+            state: record.state,
+            ending: self.ending,
+            value: record.value,
+            reason: record.reason.clone(),
+            finished_at: record.finished_at,
+            folds: self.folds.iter().map(ModelFold::snapshot).collect(),
+        }
+    }
+}
+
+impl ModelFold {
+    /// Of each epoch, the row of the newest attempt that started before it.
+    fn live(&self) -> Vec<EpochRecord> {
+        let last = self.attempts.iter().flat_map(|attempt| &attempt.epochs).map(|row| row.epoch.0).max();
+        let row_of = |epoch: u32| {
+            let owner = self.attempts.iter().rev().find(|attempt| attempt.start < epoch)?;
+            owner.epochs.iter().find(|row| row.epoch.0 == epoch).copied()
+        };
+        (1..=last.unwrap_or(0)).filter_map(row_of).collect()
+    }
+
+    fn snapshot(&self) -> FoldSnapshot {
+        let mut failures = BTreeMap::new();
+        for class in self.attempts.iter().filter_map(|attempt| attempt.failure) {
+            *failures.entry(class).or_default() += 1;
+        }
+        FoldSnapshot {
+            state: self.state,
+            value: self.value,
+            best_epoch: self.best_epoch,
+            last_attempt: Attempt(self.attempts.len() as u32),
+            failures,
+            open: self.attempts.iter().find_map(|attempt| attempt.open.clone()),
+            curve: self.live().iter().map(|row| row.validation_loss).collect(),
+        }
+    }
+}

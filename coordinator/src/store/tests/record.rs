@@ -1,0 +1,108 @@
+//! What is written is what is read: random changes against the model.
+
+use std::path::Path;
+
+use foldwise_engine::scheduler::Write;
+use foldwise_shared::ids::StudyId;
+use proptest::prelude::*;
+
+use super::model::Model;
+use super::{new_store, trial_state};
+use crate::store::{Reader, Store, StoreError, TrialQuery};
+use foldwise_shared::state::TrialState;
+
+/// Every query of a fresh reader answers as the model does.
+fn check_records(path: &Path, model: &Model) {
+    let reader = Reader::open(path).expect("a reader");
+    let records: Vec<_> = (1..).zip(&model.studies).map(|(id, study)| study.record(id)).collect();
+    assert_eq!(reader.studies().expect("studies"), records);
+    let names: Vec<_> = records.iter().map(|study| study.name.clone()).collect();
+    assert_eq!(reader.study_names().expect("names"), names);
+    for (record, study) in records.iter().zip(&model.studies) {
+        let id = record.id;
+        assert_eq!(reader.study(&record.name).expect("a study").as_ref(), Some(record));
+        let trials = reader.trials(id, &TrialQuery::default()).expect("trials");
+        assert_eq!(trials, study.trials());
+        assert_eq!(reader.curve(id, None, false).expect("live rows"), study.curve(false));
+        assert_eq!(reader.curve(id, None, true).expect("all rows"), study.curve(true));
+        let mut decisions = reader.decisions(id, None).expect("decisions");
+        assert!(decisions.is_sorted_by_key(|decision| decision.event_seq));
+        for decision in &mut decisions {
+            assert!(std::mem::take(&mut decision.event_seq) > 0);
+        }
+        assert_eq!(decisions, study.decisions);
+        if let Some(last) = trials.last() {
+            let number = last.number;
+            assert_eq!(reader.trial(id, number).expect("a trial").as_ref(), Some(last));
+            let mut rows = study.curve(false);
+            rows.retain(|row| row.trial == number);
+            assert_eq!(reader.curve(id, Some(number), false).expect("its rows"), rows);
+            let attempts = reader.attempts(id, number).expect("attempts");
+            assert_eq!(attempts.len() as u32, last.folds.iter().map(|fold| fold.attempts).sum::<u32>());
+        }
+    }
+    assert_eq!(reader.study("nobody").expect("no study"), None);
+}
+
+/// The view `curve` shows the rows that the query for live rows does.
+fn check_view(store: &Store, model: &Model) {
+    let mut query = store
+        .db
+        .prepare("SELECT number, fold, epoch, attempt, val_loss FROM curve WHERE study = ?1 ORDER BY 1, 2, 3")
+        .expect("the view");
+    for (id, study) in (1..).zip(&model.studies) {
+        let rows: Vec<(u32, u32, u32, u32, Option<f64>)> = query
+            .query_map([study.record(id).name], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            })
+            .and_then(Iterator::collect)
+            .expect("rows");
+        let live = study.curve(false);
+        let live = live.iter().map(|row| (row.trial.0, row.fold.0, row.epoch.0, row.attempt.0, row.validation_loss));
+        assert_eq!(rows, live.collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_is_read(steps in prop::collection::vec(
+        (0u8..24, any::<u16>(), any::<u16>(), any::<u16>(), 0u8..8), 1..200,
+    )) {
+        let (_folder, path, mut store) = new_store();
+        let mut model = Model::default();
+        let mut batch: Vec<Write> = Vec::new();
+        let add = |model: &mut Model, batch: &mut Vec<Write>, kind, a, b, c| {
+            if let Some(write) = model.choose(kind, a, b, c) {
+                model.apply(&write);
+                batch.push(write);
+            }
+        };
+        add(&mut model, &mut batch, 0, 0, 0, 0);
+        add(&mut model, &mut batch, 1, 0, 0, 0);
+        for (kind, a, b, c, commit) in steps {
+            // Few studies, trials and folds, so that much happens to each.
+            add(&mut model, &mut batch, kind, a.into(), (b % 4).into(), c.into());
+            if commit == 0 {
+                // First with a change that cannot be: nothing of the batch may stay.
+                batch.push(trial_state(99, 0, TrialState::Running, None, "", 0));
+                let error = store.commit(&batch).expect_err("no such study");
+                prop_assert!(matches!(error, StoreError::Inconsistent { .. }), "{error}");
+                batch.pop();
+                store.commit(&batch).expect("a batch that fits");
+                batch.clear();
+            }
+        }
+        store.commit(&batch).expect("a batch that fits");
+        prop_assert_eq!(store.snapshot().expect("a snapshot"), model.snapshot());
+        check_records(&path, &model);
+        check_view(&store, &model);
+
+        drop(store);
+        check_records(&path, &model);
+        let mut store = Store::open(&path).expect("reopened");
+        prop_assert_eq!(store.snapshot().expect("a snapshot"), model.snapshot());
+        prop_assert_eq!(store.snapshot().expect("a snapshot").last_study, StudyId(model.studies.len() as i64));
+    }
+}

@@ -1,0 +1,41 @@
+//! The view `trials_NAME` of a study: a row a trial, a column a param.
+
+use foldwise_shared::ids::StudyId;
+use foldwise_shared::spec::StudySpec;
+use rusqlite::Connection;
+
+use super::error::Fault;
+
+const COLUMNS: [&str; 7] = ["number", "state", "value", "std", "reason", "created_at", "finished_at"];
+
+/// Creates the view of a new study. A param that is called like another column gets the prefix `param_`; a view whose
+/// name differs from an earlier one in its case only gets the study's id as a suffix.
+pub(super) fn create(tx: &Connection, study: StudyId, spec: &StudySpec) -> Result<(), Fault> {
+    let mut name = format!("trials_{}", spec.study.name);
+    let taken: bool = tx
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)")?
+        .query_row([&name], |row| row.get(0))?;
+    if taken {
+        name = format!("{name}_{study}");
+    }
+    let mut columns: Vec<String> = COLUMNS.iter().map(|column| format!("trial.{column}")).collect();
+    columns.extend(spec.space.0.keys().map(|param| {
+        let clash = COLUMNS.iter().any(|column| column.eq_ignore_ascii_case(param));
+        let column = if clash { format!("param_{param}") } else { param.clone() };
+        format!(
+            "(SELECT param.value FROM param WHERE param.trial_id = trial.id AND param.name = {}) AS {}",
+            quoted(param, '\''),
+            quoted(&column, '"'),
+        )
+    }));
+    tx.execute_batch(&format!(
+        "CREATE VIEW {} AS\nSELECT {}\nFROM trial WHERE trial.study_id = {study}\nORDER BY trial.number",
+        quoted(&name, '"'),
+        columns.join(",\n    "),
+    ))?;
+    Ok(())
+}
+
+fn quoted(text: &str, quote: char) -> String {
+    format!("{quote}{}{quote}", text.replace(quote, &format!("{quote}{quote}")))
+}

@@ -1,0 +1,366 @@
+//! Applies one change of the record, and logs it as an event.
+
+use std::collections::BTreeMap;
+
+use foldwise_engine::pruner::Decision;
+use foldwise_engine::scheduler::{NewStudy, WorkerInfo, Write};
+use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
+use foldwise_shared::record::EpochRecord;
+use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
+use foldwise_shared::value::Params;
+use rusqlite::{Connection, OptionalExtension, Params as Columns, named_params, params};
+use serde_json::json;
+
+use super::error::Fault;
+use super::value::param_columns;
+use super::view;
+
+/// Applies `write`; the caller holds a transaction.
+pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
+    match write {
+        Write::Study { id, study, at } => new_study(tx, *id, study, *at),
+        Write::StudyState { study, state, message, at } => {
+            study_state(tx, *study, *state, message.as_deref(), *at)
+        }
+        Write::RunningTime { study, running_ms } => one(
+            tx,
+            "UPDATE study SET running_ms = ?2 WHERE id = ?1",
+            params![study.0, running_ms],
+            || format!("there is no study {study}"),
+        ),
+        Write::Worker { worker, at } => seen_worker(tx, worker, *at),
+        Write::Trial { study, trial, params, origins, folds, at } => {
+            new_trial(tx, (*study, *trial), params, origins, *folds, *at)
+        }
+        Write::TrialState { study, trial, state, ending, value, std, reason, at } => {
+            trial_state(tx, (*study, *trial), (*state, *ending), (*value, *std), reason.as_deref(), *at)
+        }
+        Write::FoldState { study, trial, fold, state, value, best_epoch, at } => {
+            fold_state(tx, (*study, *trial, *fold), *state, (*value, *best_epoch), *at)
+        }
+        Write::AttemptStarted { key, lease, worker, start_epoch, at } => {
+            attempt_started(tx, *key, *lease, worker, *start_epoch, *at)
+        }
+        Write::AttemptEnded { key, state, failure, message, worker, value, epochs, at } => {
+            let detail = json!({ "state": state, "failure": failure, "message": message, "worker": worker,
+                "value": value, "epochs": epochs });
+            attempt_ended(tx, *key, (*state, *failure), message.as_deref(), *at)?;
+            log(tx, *at, "attempt-ended", key.into(), &detail).map(drop)
+        }
+        Write::Epoch { study, record, worker: _ } => epoch(tx, *study, record),
+        Write::Decision { study, trial, fold, epoch, decision, at } => {
+            decide(tx, (*study, *trial, *fold), *epoch, decision, *at)
+        }
+    }
+}
+
+fn new_study(tx: &Connection, id: StudyId, study: &NewStudy, at: Millis) -> Result<(), Fault> {
+    let NewStudy { spec, spec_text, data } = study;
+    let images = i64::try_from(data.images).map_err(|_| Fault::Inconsistent("too many images".into()))?;
+    tx.prepare_cached(
+        "INSERT INTO study (id, name, state, images, height, width, data_digest, splits_digest, created_at, \
+         spec, spec_text) \
+         VALUES (:id, :name, :state, :images, :height, :width, :data, :splits, :at, :spec, :text)",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":name": spec.study.name,
+        ":state": StudyState::Running.as_str(),
+        ":images": images,
+        ":height": data.height,
+        ":width": data.width,
+        ":data": data.data_digest,
+        ":splits": data.splits_digest,
+        ":at": at.0,
+        ":spec": spec.to_json(),
+        ":text": spec_text,
+    })?;
+    tx.prepare_cached("INSERT INTO objective (study_id, idx, name, direction) VALUES (?1, 0, 'value', ?2)")?
+        .execute(params![id.0, spec.study.direction.as_str()])?;
+    view::create(tx, id, spec)?;
+    log(tx, at, "study-created", Subject::study(id), &json!({ "name": spec.study.name })).map(drop)
+}
+
+fn study_state(
+    tx: &Connection,
+    study: StudyId,
+    state: StudyState,
+    message: Option<&str>,
+    at: Millis,
+) -> Result<(), Fault> {
+    one(
+        tx,
+        "UPDATE study SET state = ?2, message = ?3 WHERE id = ?1",
+        params![study.0, state.as_str(), message],
+        || format!("there is no study {study}"),
+    )?;
+    let detail = json!({ "state": state, "message": message });
+    log(tx, at, "study-state", Subject::study(study), &detail).map(drop)
+}
+
+fn seen_worker(tx: &Connection, worker: &WorkerInfo, at: Millis) -> Result<(), Fault> {
+    tx.prepare_cached(
+        "INSERT INTO worker (name, incarnation, device, first_seen_at, last_seen_at) VALUES (?1, ?2, ?3, ?4, ?4) \
+         ON CONFLICT (incarnation) DO UPDATE SET name = ?1, device = ?3, last_seen_at = ?4",
+    )?
+    .execute(params![worker.name, worker.incarnation, worker.device, at.0])?;
+    let detail =
+        json!({ "worker": worker.name, "incarnation": worker.incarnation, "device": worker.device });
+    log(tx, at, "worker-connected", Subject::default(), &detail).map(drop)
+}
+
+fn new_trial(
+    tx: &Connection,
+    (study, number): (StudyId, TrialNumber),
+    params: &Params,
+    origins: &BTreeMap<String, Origin>,
+    folds: u32,
+    at: Millis,
+) -> Result<(), Fault> {
+    let waiting = TrialState::Waiting.as_str();
+    let trial = tx
+        .prepare_cached("INSERT INTO trial (study_id, number, state, created_at) VALUES (?1, ?2, ?3, ?4)")?
+        .insert(params![study.0, number.0, waiting, at.0])?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO param (trial_id, name, kind, value, origin) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for (name, value) in params {
+        let origin = origins
+            .get(name)
+            .ok_or_else(|| Fault::Inconsistent(format!("the param `{name}` of trial {number} has no origin")))?;
+        let (kind, value) = param_columns(value);
+        insert.execute(params![trial, name, kind, value, origin.as_str()])?;
+    }
+    let mut insert = tx.prepare_cached("INSERT INTO fold (trial_id, fold, state) VALUES (?1, ?2, ?3)")?;
+    for fold in 0..folds {
+        insert.execute(params![trial, fold, waiting])?;
+    }
+    let detail = json!({ "params": params, "folds": folds });
+    log(tx, at, "trial-created", Subject::trial(study, number), &detail).map(drop)
+}
+
+fn trial_state(
+    tx: &Connection,
+    (study, number): (StudyId, TrialNumber),
+    (state, ending): (TrialState, Option<TrialState>),
+    (value, std): (Option<f64>, Option<f64>),
+    reason: Option<&str>,
+    at: Millis,
+) -> Result<(), Fault> {
+    let trial = trial_id(tx, study, number)?;
+    one(
+        tx,
+        "UPDATE trial SET state = ?2, ending = ?3, value = ?4, std = ?5, reason = ?6, finished_at = ?7 \
+         WHERE id = ?1 AND finished_at IS NULL",
+        params![
+            trial,
+            state.as_str(),
+            ending.map(TrialState::as_str),
+            value,
+            std,
+            reason,
+            state.is_finished().then_some(at.0)
+        ],
+        || format!("trial {number} of study {study} is finished, so it cannot become {state}"),
+    )?;
+    if let Some(value) = value {
+        tx.prepare_cached("INSERT INTO trial_value (trial_id, idx, value) VALUES (?1, 0, ?2)")?
+            .execute(params![trial, value])?;
+    }
+    let detail = json!({ "state": state, "ending": ending, "value": value, "std": std, "reason": reason });
+    log(tx, at, "trial-state", Subject::trial(study, number), &detail).map(drop)
+}
+
+fn fold_state(
+    tx: &Connection,
+    (study, trial, fold): (StudyId, TrialNumber, FoldIndex),
+    state: TrialState,
+    (value, best_epoch): (Option<f64>, Option<Epoch>),
+    at: Millis,
+) -> Result<(), Fault> {
+    one(
+        tx,
+        "UPDATE fold SET state = ?3, value = ?4, best_epoch = ?5 WHERE trial_id = ?1 AND fold = ?2",
+        params![trial_id(tx, study, trial)?, fold.0, state.as_str(), value, best_epoch.map(|epoch| epoch.0)],
+        || format!("trial {trial} of study {study} has no fold {fold}"),
+    )?;
+    let detail = json!({ "state": state, "value": value, "best_epoch": best_epoch });
+    log(tx, at, "fold-state", Subject::fold(study, trial, fold), &detail).map(drop)
+}
+
+fn attempt_started(
+    tx: &Connection,
+    key: AttemptKey,
+    lease: LeaseId,
+    worker: &WorkerInfo,
+    start_epoch: Epoch,
+    at: Millis,
+) -> Result<(), Fault> {
+    let trial = trial_id(tx, key.study, key.trial)?;
+    one(
+        tx,
+        "INSERT INTO lease (id, worker_id, incarnation, state, granted_at) \
+         SELECT ?1, id, incarnation, 'active', ?3 FROM worker WHERE incarnation = ?2",
+        params![lease.0, worker.incarnation, at.0],
+        || format!("the worker {} of {key} never opened a stream", worker.name),
+    )?;
+    one(
+        tx,
+        "UPDATE fold SET attempts = ?3 WHERE trial_id = ?1 AND fold = ?2 AND attempts < ?3",
+        params![trial, key.fold.0, key.attempt.0],
+        || format!("{key} is not newer than the fold's newest attempt"),
+    )?;
+    tx.prepare_cached(
+        "INSERT INTO attempt (trial_id, fold, attempt, lease_id, worker, device, state, start_epoch, started_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        trial,
+        key.fold.0,
+        key.attempt.0,
+        lease.0,
+        worker.name,
+        worker.device,
+        AttemptState::Running.as_str(),
+        start_epoch.0,
+        at.0
+    ])?;
+    let detail = json!({ "lease": lease, "worker": worker.name, "device": worker.device,
+        "start_epoch": start_epoch });
+    log(tx, at, "attempt-started", (&key).into(), &detail).map(drop)
+}
+
+fn attempt_ended(
+    tx: &Connection,
+    key: AttemptKey,
+    (state, failure): (AttemptState, Option<FailureClass>),
+    message: Option<&str>,
+    at: Millis,
+) -> Result<(), Fault> {
+    let trial = trial_id(tx, key.study, key.trial)?;
+    let (fold, attempt) = (key.fold.0, key.attempt.0);
+    one(
+        tx,
+        "UPDATE attempt SET state = ?4, failure = ?5, message = ?6, ended_at = ?7 \
+         WHERE trial_id = ?1 AND fold = ?2 AND attempt = ?3 AND ended_at IS NULL",
+        params![trial, fold, attempt, state.as_str(), failure.map(FailureClass::as_str), message, at.0],
+        || format!("{key} does not run"),
+    )?;
+    one(
+        tx,
+        "UPDATE lease SET state = 'ended', ended_at = ?4 WHERE state = 'active' AND id = \
+         (SELECT lease_id FROM attempt WHERE trial_id = ?1 AND fold = ?2 AND attempt = ?3)",
+        params![trial, fold, attempt, at.0],
+        || format!("{key} has no lease"),
+    )
+}
+
+fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord) -> Result<(), Fault> {
+    tx.prepare_cached(
+        "INSERT INTO epoch (trial_id, fold, attempt, epoch, value, train_loss, learning_rate, seconds, diverged, at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        trial_id(tx, study, record.trial)?,
+        record.fold.0,
+        record.attempt.0,
+        record.epoch.0,
+        record.validation_loss,
+        record.train_loss,
+        record.learning_rate,
+        record.seconds,
+        record.diverged,
+        record.at.0
+    ])?;
+    Ok(())
+}
+
+fn decide(
+    tx: &Connection,
+    (study, trial, fold): (StudyId, TrialNumber, FoldIndex),
+    epoch: Option<Epoch>,
+    decision: &Decision,
+    at: Millis,
+) -> Result<(), Fault> {
+    let Decision { rule, own, threshold, peers, percentile } = *decision;
+    let detail = json!({ "epoch": epoch, "rule": rule, "own": own, "threshold": threshold, "peers": peers,
+        "percentile": percentile });
+    let event = log(tx, at, "decision", Subject::fold(study, trial, fold), &detail)?;
+    tx.prepare_cached(
+        "INSERT INTO decision (trial_id, fold, epoch, rule, own, threshold, peers, percentile, event_seq) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        trial_id(tx, study, trial)?,
+        fold.0,
+        epoch.map(|epoch| epoch.0),
+        rule,
+        own,
+        threshold,
+        peers,
+        percentile,
+        event
+    ])?;
+    Ok(())
+}
+
+/// What an event is about.
+#[derive(Default)]
+struct Subject {
+    study: Option<i64>,
+    trial: Option<u32>,
+    fold: Option<u32>,
+    attempt: Option<u32>,
+}
+
+impl Subject {
+    fn study(study: StudyId) -> Self {
+        Self { study: Some(study.0), ..Self::default() }
+    }
+
+    fn trial(study: StudyId, trial: TrialNumber) -> Self {
+        Self { trial: Some(trial.0), ..Self::study(study) }
+    }
+
+    fn fold(study: StudyId, trial: TrialNumber, fold: FoldIndex) -> Self {
+        Self { fold: Some(fold.0), ..Self::trial(study, trial) }
+    }
+}
+
+impl From<&AttemptKey> for Subject {
+    fn from(key: &AttemptKey) -> Self {
+        Self { attempt: Some(key.attempt.0), ..Self::fold(key.study, key.trial, key.fold) }
+    }
+}
+
+/// Appends an event and returns its number.
+fn log(
+    tx: &Connection,
+    at: Millis,
+    kind: &str,
+    subject: Subject,
+    detail: &serde_json::Value,
+) -> Result<i64, Fault> {
+    let Subject { study, trial, fold, attempt } = subject;
+    Ok(tx
+        .prepare_cached(
+            "INSERT INTO event (at, kind, study_id, trial, fold, attempt, detail) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .insert(params![at.0, kind, study, trial, fold, attempt, detail.to_string()])?)
+}
+
+fn trial_id(tx: &Connection, study: StudyId, number: TrialNumber) -> Result<i64, Fault> {
+    tx.prepare_cached("SELECT id FROM trial WHERE study_id = ?1 AND number = ?2")?
+        .query_row(params![study.0, number.0], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| Fault::Inconsistent(format!("study {study} has no trial {number}")))
+}
+
+/// Runs a statement that must change exactly one row, so that a lost write is noticed.
+fn one(tx: &Connection, sql: &str, columns: impl Columns, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    match tx.prepare_cached(sql)?.execute(columns)? {
+        1 => Ok(()),
+        _ => Err(Fault::Inconsistent(what())),
+    }
+}

@@ -1,0 +1,156 @@
+//! The attempts this worker was given: those that train, each on a thread of its own, and those that wait for a slot.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use foldwise_shared::ids::AttemptKey;
+use foldwise_shared::state::FailureClass;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::outbox::Report;
+use super::work::{Control, FoldWork, Objective, Outcome};
+
+/// What runs and what waits. The reports of all threads go into one channel; an attempt runs until its
+/// [`Report::End`] has been handed back to [`Attempts::reported`].
+pub struct Attempts {
+    slots: usize,
+    objective: Arc<dyn Objective>,
+    reports: UnboundedSender<(AttemptKey, Report)>,
+    running: BTreeMap<AttemptKey, Running>,
+    waiting: VecDeque<FoldWork>,
+}
+
+struct Running {
+    control: Arc<Control>,
+    /// It still uses its slot, but nobody wants to hear of it.
+    revoked: bool,
+}
+
+impl Attempts {
+    /// None yet.
+    pub fn new(
+        slots: u32,
+        objective: Arc<dyn Objective>,
+        reports: UnboundedSender<(AttemptKey, Report)>,
+    ) -> Self {
+        let slots = usize::try_from(slots).unwrap_or(usize::MAX).max(1);
+        Self { slots, objective, reports, running: BTreeMap::new(), waiting: VecDeque::new() }
+    }
+
+    /// Starts an attempt as soon as there is a slot.
+    pub fn assign(&mut self, work: FoldWork) {
+        self.waiting.push_back(work);
+        self.fill();
+    }
+
+    /// Stops an attempt; one that waits is dropped, and true says that somebody must report its end.
+    pub fn stop(&mut self, key: AttemptKey, after_epoch: bool) -> bool {
+        if let Some(running) = self.running.get(&key) {
+            if after_epoch {
+                running.control.end_after_epoch();
+            } else {
+                running.control.interrupt();
+            }
+            return false;
+        }
+        let before = self.waiting.len();
+        self.waiting.retain(|work| work.key != key);
+        self.waiting.len() < before
+    }
+
+    /// Lets every running epoch end and stops then; gives the attempts that only waited, which are dropped.
+    pub fn stop_all(&mut self) -> Vec<AttemptKey> {
+        for running in self.running.values() {
+            running.control.end_after_epoch();
+        }
+        self.waiting.drain(..).map(|work| work.key).collect()
+    }
+
+    /// Stops everything between two batches.
+    pub fn interrupt_all(&mut self) {
+        self.waiting.clear();
+        for running in self.running.values() {
+            running.control.interrupt();
+        }
+    }
+
+    /// Stops an attempt that nobody wants to hear of any more.
+    pub fn revoke(&mut self, key: AttemptKey) {
+        self.waiting.retain(|work| work.key != key);
+        if let Some(running) = self.running.get_mut(&key) {
+            running.control.interrupt();
+            running.revoked = true;
+        }
+    }
+
+    /// Takes note of a report from the channel; says whether the coordinator wants it.
+    pub fn reported(&mut self, key: AttemptKey, report: &Report) -> bool {
+        let Some(running) = self.running.get(&key) else { return false };
+        let wanted = !running.revoked;
+        if matches!(report, Report::End(_)) {
+            self.running.remove(&key);
+            self.fill();
+        }
+        wanted
+    }
+
+    /// The attempts that run or wait, without revoked ones.
+    pub fn keys(&self) -> BTreeSet<AttemptKey> {
+        let running = self.running.iter().filter(|(_, running)| !running.revoked).map(|(key, _)| *key);
+        running.chain(self.waiting.iter().map(|work| work.key)).collect()
+    }
+
+    /// Whether no thread runs.
+    pub fn are_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    fn fill(&mut self) {
+        while self.running.len() < self.slots {
+            let Some(work) = self.waiting.pop_front() else { return };
+            let control = Arc::new(Control::default());
+            self.running.insert(work.key, Running { control: Arc::clone(&control), revoked: false });
+            self.start(work, control);
+        }
+    }
+
+    fn start(&self, work: FoldWork, control: Arc<Control>) {
+        let key = work.key;
+        let objective = Arc::clone(&self.objective);
+        let reports = self.reports.clone();
+        let body = move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                objective.run(&work, &control, &mut |report| {
+                    // Nobody listens any more once the worker ends.
+                    let heard = reports.send((key, Report::Epoch(report))).is_ok();
+                    if heard && !control.ends_after_epoch() {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })
+            }))
+            .unwrap_or_else(|panic| error(format!("the training panicked: {}", panic_message(&*panic))));
+            let _ = reports.send((key, Report::End(outcome)));
+        };
+        if let Err(refused) =
+            thread::Builder::new().name(format!("fold {}.{}", key.trial, key.fold)).spawn(body)
+        {
+            let outcome = error(format!("the system gives no thread to train on: {refused}"));
+            let _ = self.reports.send((key, Report::End(outcome)));
+        }
+    }
+}
+
+fn error(message: String) -> Outcome {
+    Outcome::Failed { class: FailureClass::Error, message }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}

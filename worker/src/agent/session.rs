@@ -1,0 +1,363 @@
+//! One stream to the coordinator: opened with patience, greeted, kept alive, and given up when it is silent.
+
+use std::error::Error;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldwise_proto::v1::worker_service_client::WorkerServiceClient;
+use foldwise_proto::{MAX_MESSAGE_BYTES, WIRE_VERSION, v1};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::{self, Instant, Interval, MissedTickBehavior};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::wire::{self, Told};
+
+/// Where a coordinator is: `http://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+/// A text that is no address of a coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no address of a coordinator: {reason}; write it like http://head-node:7878")]
+pub struct AddressError {
+    given: String,
+    reason: &'static str,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = |reason| AddressError { given: text.to_owned(), reason };
+        let rest = match text.trim().split_once("://") {
+            None => text.trim(),
+            Some(("http", rest)) => rest,
+            Some(("https", _)) => return Err(wrong("TLS is not supported")),
+            Some(_) => return Err(wrong("only http:// is known")),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let uri: tonic::transport::Uri =
+            format!("http://{rest}").parse().map_err(|_| wrong("it cannot be read"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(wrong("nothing may follow the port"));
+        }
+        if authority.as_str().contains('@') {
+            return Err(wrong("it cannot have a user; a token goes into FOLDWISE_TOKEN"));
+        }
+        match authority.port_u16() {
+            _ if authority.host().is_empty() => Err(wrong("it has no host")),
+            None | Some(0) => Err(wrong("it has no port from 1 to 65535")),
+            Some(_) => Ok(Self(format!("http://{authority}"))),
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// From the dial to the welcome.
+    pub welcome: Duration,
+    /// Before the second try; every other waits up to twice as long as the one before it.
+    pub first_retry: Duration,
+    /// Before any try.
+    pub longest_retry: Duration,
+    /// For a coordinator that does not answer; none is forever.
+    pub give_up_after: Option<Duration>,
+    /// Until a silent connection counts as broken, half of it to ask and half for the answer.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            welcome: Duration::from_secs(10),
+            first_retry: Duration::from_millis(200),
+            longest_retry: Duration::from_secs(10),
+            give_up_after: None,
+            silence: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Patience {
+    /// How long to wait before the next try, after `failed` in a row; `random` in [0, 1) keeps workers from coming
+    /// back all at once.
+    fn delay(&self, failed: u32, random: f64) -> Duration {
+        let most = self.first_retry.saturating_mul(1 << failed.min(16)).min(self.longest_retry);
+        most.mul_f64(0.5 + random / 2.0)
+    }
+}
+
+/// A coordinator and how to talk to it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where it is.
+    pub address: Address,
+    /// What proves that we may.
+    pub token: Option<AsciiMetadataValue>,
+    /// How long to wait for it.
+    pub patience: Patience,
+}
+
+/// Why there is no session and will be none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The coordinator does not want this worker; trying again cannot help.
+    #[error("the coordinator at {address} refuses this worker: {reason}")]
+    Refused {
+        /// Where it is.
+        address: String,
+        /// What it says.
+        reason: String,
+    },
+    /// It did not answer for as long as was given.
+    #[error("the coordinator at {address} did not answer for {} s: {reason}", waited.as_secs_f64())]
+    GaveUp {
+        /// Where it should be.
+        address: String,
+        /// For how long.
+        waited: Duration,
+        /// What went wrong the last time.
+        reason: String,
+    },
+}
+
+/// Why a stream could not be opened or is no more.
+#[derive(Debug)]
+pub enum Broken {
+    /// Trying again cannot help.
+    Refused(String),
+    /// Trying again may help.
+    Away(String),
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        let message = match status.source() {
+            Some(source) => chain(source),
+            None if status.message().is_empty() => status.code().description().to_owned(),
+            None => status.message().to_owned(),
+        };
+        match status.code() {
+            Code::FailedPrecondition | Code::InvalidArgument => Broken::Refused(message),
+            Code::Unauthenticated | Code::PermissionDenied => {
+                Broken::Refused(format!("{message} (the token comes from --token-file or FOLDWISE_TOKEN)"))
+            }
+            Code::Unimplemented => {
+                Broken::Refused(format!("no Foldwise coordinator answers there: {message}"))
+            }
+            _ => Broken::Away(message),
+        }
+    }
+}
+
+/// An open stream.
+pub struct Session {
+    outgoing: UnboundedSender<v1::FromWorker>,
+    incoming: Streaming<v1::ToWorker>,
+    heartbeat: Interval,
+}
+
+impl Session {
+    /// Says something. Never waits; what a broken stream swallows is said again on the next.
+    pub fn send(&self, message: v1::FromWorker) {
+        let _ = self.outgoing.send(message);
+    }
+
+    /// The next thing the coordinator says; sends heartbeats meanwhile. May be dropped and called again.
+    ///
+    /// # Errors
+    /// The stream is no more.
+    pub async fn next(&mut self) -> Result<Told, Broken> {
+        loop {
+            tokio::select! {
+                message = self.incoming.message() => {
+                    let message = message?.ok_or_else(|| Broken::Away("it closed the stream".into()))?;
+                    match Told::try_from(message) {
+                        Ok(told) => return Ok(told),
+                        Err(error) => warn!("a message of the coordinator is ignored: {error}"),
+                    }
+                }
+                _ = self.heartbeat.tick() => self.send(wire::heartbeat()),
+            }
+        }
+    }
+
+    async fn open(target: &Target, hello: v1::Hello) -> Result<Self, Broken> {
+        let Patience { welcome, silence, .. } = target.patience;
+        let channel = Endpoint::from_shared(target.address.to_string())
+            .map_err(|error| Broken::Refused(chain(&error)))?
+            .connect_timeout(welcome)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(silence / 2)
+            .keep_alive_timeout(silence / 2)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(|error| Broken::Away(chain(&error)))?;
+        let mut client = WorkerServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+
+        let (outgoing, messages) = unbounded_channel();
+        // Before the call: a coordinator may answer the call only once it has read this.
+        let _ = outgoing.send(wire::hello(hello));
+        let mut request = Request::new(UnboundedReceiverStream::new(messages));
+        if let Some(token) = &target.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        let mut incoming = client.session(request).await?.into_inner();
+
+        let first = incoming.message().await?.ok_or_else(|| Broken::Away("it closed the stream".into()))?;
+        let heartbeat = match Told::try_from(first) {
+            Ok(Told::Welcome { wire_version: WIRE_VERSION, heartbeat }) => heartbeat,
+            Ok(Told::Welcome { wire_version, .. }) => {
+                return Err(Broken::Refused(format!(
+                    "it speaks version {wire_version} of the wire and this worker version {WIRE_VERSION}; use the \
+                     same release for both"
+                )));
+            }
+            Ok(_) => return Err(Broken::Away("its first message is no welcome".into())),
+            Err(error) => return Err(Broken::Away(format!("its first message cannot be read: {error}"))),
+        };
+        let mut heartbeat = time::interval_at(Instant::now() + heartbeat, heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { outgoing, incoming, heartbeat })
+    }
+}
+
+/// Opens a session and tries again until it is open; `lost` says how the one before broke. A person hears once that
+/// it does not work, and once that it works again.
+///
+/// # Errors
+/// The coordinator refuses, or patience is at its end.
+pub async fn connect(
+    target: Arc<Target>,
+    hello: v1::Hello,
+    lost: Option<String>,
+) -> Result<Session, SessionError> {
+    let Target { address, patience, .. } = &*target;
+    let started = Instant::now();
+    let mut told = lost.is_some();
+    if let Some(reason) = lost {
+        warn!("lost the coordinator at {address}: {reason}; training goes on, trying to reach it again");
+        time::sleep(patience.delay(0, random())).await;
+    }
+    let mut failed = 0;
+    loop {
+        let opened = time::timeout(patience.welcome, Session::open(&target, hello.clone())).await;
+        let reason = match opened.unwrap_or_else(|_| Err(Broken::Away("it does not answer".into()))) {
+            // A warning if there was one before, so that whoever saw that sees this.
+            Ok(session) if told => {
+                warn!("connected to the coordinator at {address}");
+                return Ok(session);
+            }
+            Ok(session) => {
+                info!("connected to the coordinator at {address}");
+                return Ok(session);
+            }
+            Err(Broken::Refused(reason)) => {
+                return Err(SessionError::Refused { address: address.to_string(), reason });
+            }
+            Err(Broken::Away(reason)) => reason,
+        };
+        let (waited, delay) = (started.elapsed(), patience.delay(failed, random()));
+        if patience.give_up_after.is_some_and(|most| waited + delay > most) {
+            return Err(SessionError::GaveUp { address: address.to_string(), waited, reason });
+        }
+        if told {
+            debug!("the coordinator at {address} does not answer: {reason}");
+        } else {
+            warn!("the coordinator at {address} does not answer: {reason}; trying until it does");
+            told = true;
+        }
+        time::sleep(delay).await;
+        failed = failed.saturating_add(1);
+    }
+}
+
+/// In [0, 1).
+fn random() -> f64 {
+    let bits = uuid::Uuid::new_v4().as_u64_pair().1 & 0xffff_ffff;
+    bits as f64 / 4_294_967_296.0
+}
+
+/// An error and what caused it: tonic's own words are often only "transport error".
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, address) in [
+            ("head:7878", "http://head:7878"),
+            ("http://127.0.0.1:80/", "http://127.0.0.1:80"),
+            (" [::1]:5 ", "http://[::1]:5"),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(address.to_owned()));
+        }
+        for (text, reason) in [
+            ("https://head:7878", "TLS"),
+            ("grpc://head:7878", "only http"),
+            ("head", "no port"),
+            ("head:0", "no port"),
+            ("http://", "cannot be read"),
+            (":7878", "no host"),
+            ("head:7878/studies", "follow"),
+            ("me@head:7878", "user"),
+            ("head:port", "no port"),
+            ("a b:1", "cannot be read"),
+        ] {
+            let error = text.parse::<Address>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn delays_double_up_to_a_bound() {
+        let patience = Patience::default();
+        let millis = |failed, random| patience.delay(failed, random).as_millis();
+        assert_eq!([millis(0, 0.0), millis(0, 1.0), millis(1, 1.0), millis(3, 1.0)], [100, 200, 400, 1600]);
+        assert_eq!([millis(9, 1.0), millis(u32::MAX, 1.0), millis(u32::MAX, 0.0)], [10_000, 10_000, 5_000]);
+        for _ in 0..100 {
+            assert!((0.0..1.0).contains(&random()));
+        }
+    }
+
+    #[test]
+    fn only_what_may_get_better_is_tried_again() {
+        for code in
+            [Code::FailedPrecondition, Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented]
+        {
+            assert!(matches!(Broken::from(Status::new(code, "no")), Broken::Refused(_)), "{code:?}");
+        }
+        for code in [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal, Code::Aborted] {
+            assert!(matches!(Broken::from(Status::new(code, "no")), Broken::Away(_)), "{code:?}");
+        }
+    }
+}

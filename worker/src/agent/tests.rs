@@ -1,0 +1,590 @@
+//! The agent against a coordinator that the test plays, over a real socket, with an objective that does what the test
+//! says.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use foldwise_proto::v1::from_worker::Message as From;
+use foldwise_proto::v1::to_worker::Message as To;
+use foldwise_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+use foldwise_proto::{WIRE_VERSION, v1};
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::*;
+
+/// Far more than anything here takes; a test that waits for it has failed.
+const SOON: Duration = Duration::from_secs(20);
+
+fn key(trial: u32) -> AttemptKey {
+    AttemptKey { study: StudyId(1), trial: TrialNumber(trial), fold: FoldIndex(0), attempt: Attempt(1) }
+}
+
+// The coordinator.
+
+struct Coordinator {
+    address: SocketAddr,
+    sessions: UnboundedReceiver<CoordinatorSession>,
+}
+
+/// The coordinator's end of one stream. Dropping it ends the stream.
+struct CoordinatorSession {
+    token: Option<String>,
+    incoming: Streaming<v1::FromWorker>,
+    outgoing: UnboundedSender<Result<v1::ToWorker, Status>>,
+}
+
+struct Service(UnboundedSender<CoordinatorSession>);
+
+#[tonic::async_trait]
+impl WorkerService for Service {
+    type SessionStream = UnboundedReceiverStream<Result<v1::ToWorker, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::FromWorker>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outgoing, stream) = unbounded_channel();
+        let token =
+            request.metadata().get("authorization").map(|token| token.to_str().expect("text").to_owned());
+        if token.as_deref() == Some("Bearer wrong") {
+            return Err(Status::unauthenticated("the token is wrong"));
+        }
+        let session = CoordinatorSession { token, incoming: request.into_inner(), outgoing };
+        self.0.send(session).map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(UnboundedReceiverStream::new(stream)))
+    }
+}
+
+impl Coordinator {
+    async fn start() -> Self {
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.expect("a port"))
+    }
+
+    fn serve(listener: TcpListener) -> Self {
+        let address = listener.local_addr().expect("bound");
+        let (sender, sessions) = unbounded_channel();
+        let server =
+            tonic::transport::Server::builder().add_service(WorkerServiceServer::new(Service(sender)));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Self { address, sessions }
+    }
+
+    async fn session(&mut self) -> CoordinatorSession {
+        timeout(SOON, self.sessions.recv()).await.expect("a stream soon").expect("served")
+    }
+
+    /// A stream whose hello is answered, up to its Ready; with what was held and what was sent again.
+    async fn greeted(&mut self) -> (CoordinatorSession, v1::Hello, Vec<From>) {
+        let mut session = self.session().await;
+        let hello = session.hello().await;
+        session.welcome(WIRE_VERSION);
+        let mut owed = Vec::new();
+        loop {
+            match session.next().await {
+                From::Ready(v1::Ready { slots: 1 }) => return (session, hello, owed),
+                message => owed.push(message),
+            }
+        }
+    }
+}
+
+impl CoordinatorSession {
+    async fn next(&mut self) -> From {
+        loop {
+            let message = timeout(SOON, self.incoming.message()).await.expect("a message soon");
+            match message.expect("a stream").expect("not its end").message.expect("a kind") {
+                From::Heartbeat(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    async fn hello(&mut self) -> v1::Hello {
+        let From::Hello(hello) = self.next().await else { panic!("the first message is no hello") };
+        hello
+    }
+
+    fn say(&self, message: To) {
+        self.outgoing.send(Ok(v1::ToWorker { message: Some(message) })).expect("the stream is open");
+    }
+
+    fn welcome(&self, wire_version: u32) {
+        self.say(To::Welcome(v1::Welcome { wire_version, lease_ms: 30_000, heartbeat_ms: 10_000 }));
+    }
+
+    fn assign(&self, trials: &[u32]) {
+        let tasks = trials.iter().map(|trial| v1::FoldTask {
+            key: Some(foldwise_proto::convert::attempt_key(key(*trial))),
+            params: BTreeMap::new(),
+            seed: 0,
+            start_epoch: 0,
+            checkpoint: String::new(),
+        });
+        let folds = v1::TrainFolds { tasks: tasks.collect(), ..Default::default() };
+        self.say(To::Assign(v1::Assign { work: Some(v1::assign::Work::TrainFolds(folds)) }));
+    }
+
+    fn acknowledge(&self, trial: u32, what: v1::ack::What) {
+        self.say(To::Ack(v1::Ack { key: wire_key(trial), what: Some(what) }));
+    }
+
+    fn stop(&self, trial: u32, after_epoch: bool) {
+        self.say(To::Stop(v1::Stop { key: wire_key(trial), after_epoch }));
+    }
+
+    fn revoke(&self, trial: u32) {
+        self.say(To::Revoked(v1::Revoked { key: wire_key(trial) }));
+    }
+}
+
+fn wire_key(trial: u32) -> Option<v1::AttemptKey> {
+    Some(foldwise_proto::convert::attempt_key(key(trial)))
+}
+
+fn epoch_message(trial: u32, epoch: u32) -> From {
+    From::Epoch(v1::EpochReport {
+        key: wire_key(trial),
+        epoch,
+        train_loss: 0.5,
+        validation_loss: 1.0 / f64::from(epoch),
+        learning_rate: 1e-3,
+        seconds: 0.0,
+    })
+}
+
+fn finished(trial: u32, stopped: bool) -> From {
+    From::Finished(v1::Finished { key: wire_key(trial), stopped })
+}
+
+fn held(hello: &v1::Hello) -> Vec<(u32, u32)> {
+    let held = hello.held.iter();
+    held.map(|held| (held.key.as_ref().expect("a key").trial, held.acknowledged_epoch)).collect()
+}
+
+// The objective.
+
+/// Does for each trial what the test tells, and waits otherwise; a stop between batches ends the wait.
+#[derive(Default)]
+struct Script {
+    state: Mutex<ScriptState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct ScriptState {
+    /// What to do next, by trial.
+    steps: BTreeMap<u32, Vec<Do>>,
+    /// The trials that have started.
+    started: Vec<u32>,
+    /// The trials that were stopped between batches.
+    interrupted: Vec<u32>,
+}
+
+enum Do {
+    Epoch,
+    End(Outcome),
+    Panic,
+}
+
+impl Script {
+    fn tell(&self, trial: u32, steps: impl IntoIterator<Item = Do>) {
+        self.state.lock().expect("no panic").steps.entry(trial).or_default().extend(steps);
+        self.changed.notify_all();
+    }
+
+    fn started(&self) -> Vec<u32> {
+        self.state.lock().expect("no panic").started.clone()
+    }
+
+    /// The next step, or none when interrupted.
+    fn next(&self, trial: u32, control: &Control) -> Option<Do> {
+        let mut state = self.state.lock().expect("no panic");
+        loop {
+            if control.interrupted() {
+                state.interrupted.push(trial);
+                return None;
+            }
+            if let Some(steps) = state.steps.get_mut(&trial).filter(|steps| !steps.is_empty()) {
+                return Some(steps.remove(0));
+            }
+            // As long as a batch takes: a real objective asks as often.
+            state = self.changed.wait_timeout(state, Duration::from_millis(1)).expect("no panic").0;
+        }
+    }
+}
+
+impl Objective for Script {
+    fn run(
+        &self,
+        work: &FoldWork,
+        control: &Control,
+        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+    ) -> Outcome {
+        let trial = work.key.trial.0;
+        self.state.lock().expect("no panic").started.push(trial);
+        let mut epoch = 0;
+        loop {
+            match self.next(trial, control) {
+                None => return Outcome::Finished { stopped: true },
+                Some(Do::Panic) => panic!("a wheel came off"),
+                Some(Do::End(outcome)) => return outcome,
+                Some(Do::Epoch) => {
+                    epoch += 1;
+                    let report = EpochReport {
+                        epoch: Epoch(epoch),
+                        train_loss: 0.5,
+                        validation_loss: 1.0 / f64::from(epoch),
+                        learning_rate: 1e-3,
+                        seconds: 0.0,
+                    };
+                    if on_epoch(report).is_break() {
+                        return Outcome::Finished { stopped: true };
+                    }
+                }
+            }
+        }
+    }
+}
+
+// The worker.
+
+struct Worker {
+    script: Arc<Script>,
+    shutdown: watch::Sender<Shutdown>,
+    ended: JoinHandle<Result<(), AgentError>>,
+    ack_log: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+const PATIENCE: Patience = Patience {
+    welcome: SOON,
+    first_retry: Duration::from_millis(1),
+    longest_retry: Duration::from_millis(4),
+    give_up_after: None,
+    silence: SOON,
+};
+
+impl Worker {
+    fn start(address: SocketAddr) -> Self {
+        Self::start_with(address, None, PATIENCE)
+    }
+
+    fn start_with(address: SocketAddr, token: Option<&str>, patience: Patience) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ack_log = folder.path().join("acks.jsonl");
+        let script = Arc::new(Script::default());
+        let target = Target {
+            address: address.to_string().parse().expect("an address"),
+            token: token.map(|token| token.parse().expect("a token")),
+            patience,
+        };
+        let identity = Identity { name: "w".into(), incarnation: "i".into(), device: "cpu".into(), slots: 1 };
+        let log = AckLog::open(&ack_log, "w").expect("a log");
+        let agent = Agent::new(target, identity, Arc::clone(&script) as Arc<dyn Objective>, Some(log));
+        let (shutdown, asked) = watch::channel(Shutdown::No);
+        Self { script, shutdown, ended: tokio::spawn(agent.run(asked)), ack_log, _folder: folder }
+    }
+
+    async fn ended(self) -> Result<(), AgentError> {
+        timeout(SOON, self.ended).await.expect("an end soon").expect("no panic")
+    }
+
+    fn acknowledged(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.ack_log).expect("the log").lines().map(str::to_owned).collect()
+    }
+}
+
+const DONE: Do = Do::End(Outcome::Finished { stopped: false });
+const ACK_END: v1::ack::What = v1::ack::What::End(true);
+
+fn ack(epoch: u32) -> v1::ack::What {
+    v1::ack::What::Epoch(epoch)
+}
+
+// The tests.
+
+#[tokio::test]
+async fn a_fold_is_trained_reported_and_acknowledged() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start_with(coordinator.address, Some("Bearer secret"), PATIENCE);
+    let (mut session, hello, owed) = coordinator.greeted().await;
+    assert_eq!(session.token.as_deref(), Some("Bearer secret"));
+    let expected = v1::Hello {
+        wire_version: WIRE_VERSION,
+        name: "w".into(),
+        incarnation: "i".into(),
+        device: "cpu".into(),
+        slots: 1,
+        held: Vec::new(),
+    };
+    assert_eq!((hello, owed), (expected, Vec::new()));
+
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Epoch, Do::Epoch, DONE]);
+    for message in [epoch_message(0, 1), epoch_message(0, 2), finished(0, false)] {
+        assert_eq!(session.next().await, message);
+    }
+    session.acknowledge(0, ack(1));
+    session.acknowledge(0, ack(2));
+    session.acknowledge(0, ACK_END);
+    // What is assigned after the acknowledgements is answered after them.
+    session.assign(&[1]);
+    worker.script.tell(1, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(1, 1));
+    assert_eq!(
+        worker.acknowledged(),
+        [
+            r#"{"study":1,"trial":0,"fold":0,"attempt":1,"epoch":1,"validation_loss":1.0}"#,
+            r#"{"study":1,"trial":0,"fold":0,"attempt":1,"epoch":2,"validation_loss":0.5}"#,
+            r#"{"study":1,"trial":0,"fold":0,"attempt":1,"end":"finished"}"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn after_a_broken_stream_only_what_is_owed_is_sent_again_in_order() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Epoch, Do::Epoch, Do::Epoch]);
+    for epoch in 1..=3 {
+        assert_eq!(session.next().await, epoch_message(0, epoch));
+    }
+    session.acknowledge(0, ack(1));
+    drop(session);
+
+    let mut session = coordinator.session().await;
+    let hello = session.hello().await;
+    assert_eq!(held(&hello), [(0, 1)]);
+    // It trains on while it is not welcomed.
+    worker.script.tell(0, [Do::Epoch, DONE]);
+    session.welcome(WIRE_VERSION);
+    for message in [epoch_message(0, 2), epoch_message(0, 3), epoch_message(0, 4), finished(0, false)] {
+        loop {
+            match session.next().await {
+                From::Ready(_) => {}
+                sent => break assert_eq!(sent, message),
+            }
+        }
+    }
+    // The attempt ended, and is held until its end is acknowledged.
+    session.acknowledge(0, ack(2));
+    drop(session);
+    let (session, hello, owed) = coordinator.greeted().await;
+    assert_eq!(held(&hello), [(0, 2)]);
+    assert_eq!(owed, [epoch_message(0, 3), epoch_message(0, 4), finished(0, false)]);
+    session.acknowledge(0, ACK_END);
+    drop(session);
+    let (_session, hello, owed) = coordinator.greeted().await;
+    assert_eq!((held(&hello), owed), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn a_revoked_attempt_is_not_heard_of_again() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0, 1, 2]);
+    worker.script.tell(0, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    session.revoke(0);
+    session.revoke(1);
+    // The slot is free for the third once the first has left its batch; nothing of the others is said.
+    worker.script.tell(2, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(2, 1));
+    assert_eq!(worker.script.started(), [0, 2]);
+    drop(session);
+    let (_session, hello, owed) = coordinator.greeted().await;
+    assert_eq!((held(&hello), owed), (vec![(2, 0)], vec![epoch_message(2, 1)]));
+    assert_eq!(worker.acknowledged(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_stop_after_the_epoch_lets_it_end() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0, 1]);
+    worker.script.tell(0, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    session.stop(0, true);
+    // It waits and is dropped: the answer says that both stops are known.
+    session.stop(1, true);
+    assert_eq!(session.next().await, finished(1, true));
+    worker.script.tell(0, [Do::Epoch, Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 2));
+    assert_eq!(session.next().await, finished(0, true));
+    assert_eq!(worker.script.started(), [0]);
+}
+
+#[tokio::test]
+async fn a_stop_at_once_does_not_wait_for_the_epoch() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    session.stop(0, false);
+    assert_eq!(session.next().await, finished(0, true));
+}
+
+#[tokio::test]
+async fn bad_ends_are_told_and_the_worker_lives_on() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0, 1, 2]);
+    worker.script.tell(0, [Do::Panic]);
+    worker.script.tell(1, [Do::End(Outcome::Declined { message: "other data".into() })]);
+    let class = FailureClass::OutOfMemory;
+    worker.script.tell(2, [Do::End(Outcome::Failed { class, message: "2 GiB".into() })]);
+    let failed = |trial, failure: v1::FailureClass, message: &str| {
+        From::Failed(v1::Failed { key: wire_key(trial), failure: failure.into(), message: message.into() })
+    };
+    let panicked = failed(0, v1::FailureClass::Error, "the training panicked: a wheel came off");
+    assert_eq!(session.next().await, panicked);
+    let declined = From::Declined(v1::Declined { key: wire_key(1), message: "other data".into() });
+    assert_eq!(session.next().await, declined);
+    assert_eq!(session.next().await, failed(2, v1::FailureClass::OutOfMemory, "2 GiB"));
+}
+
+#[tokio::test]
+async fn what_is_assigned_again_runs_once() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    session.assign(&[0]);
+    worker.script.tell(0, [DONE]);
+    assert_eq!(session.next().await, finished(0, false));
+    session.assign(&[0]);
+    session.assign(&[1]);
+    worker.script.tell(1, [DONE]);
+    assert_eq!(session.next().await, finished(1, false));
+    assert_eq!(worker.script.started(), [0, 1]);
+}
+
+#[tokio::test]
+async fn heartbeats_come_as_often_as_asked() {
+    let mut coordinator = Coordinator::start().await;
+    let _worker = Worker::start(coordinator.address);
+    let mut session = coordinator.session().await;
+    session.hello().await;
+    session.say(To::Welcome(v1::Welcome { wire_version: WIRE_VERSION, lease_ms: 15, heartbeat_ms: 5 }));
+    let mut beats = 0;
+    while beats < 3 {
+        let message = timeout(SOON, session.incoming.message()).await.expect("soon").expect("a stream");
+        match message.expect("not its end").message.expect("a kind") {
+            From::Heartbeat(_) => beats += 1,
+            From::Ready(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_comes_late_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let worker = Worker::start(listener.local_addr().expect("bound"));
+    // Somebody is at the door and hangs up, twice.
+    for _ in 0..2 {
+        let (connection, _) =
+            timeout(SOON, listener.accept()).await.expect("a dial soon").expect("a connection");
+        drop(connection);
+    }
+    let mut coordinator = Coordinator::serve(listener);
+    let (session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    drop(worker);
+}
+
+#[tokio::test]
+async fn patience_can_end() {
+    // Bound and dropped: nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
+    let patience = Patience { give_up_after: Some(Duration::from_millis(5)), ..PATIENCE };
+    let error = Worker::start_with(address, None, patience).ended().await.expect_err("nobody is there");
+    assert!(matches!(error, AgentError::Session(SessionError::GaveUp { .. })), "{error}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn another_wire_version_is_final() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let mut session = coordinator.session().await;
+    session.hello().await;
+    let refusal = Status::failed_precondition("this coordinator speaks version 2 of the wire");
+    session.outgoing.send(Err(refusal)).expect("open");
+    let error = worker.ended().await.expect_err("refused");
+    assert!(matches!(error, AgentError::Session(SessionError::Refused { .. })), "{error}");
+    assert!(error.to_string().ends_with("this coordinator speaks version 2 of the wire"), "{error}");
+
+    let worker = Worker::start(coordinator.address);
+    let mut session = coordinator.session().await;
+    session.hello().await;
+    session.welcome(WIRE_VERSION + 1);
+    let error = worker.ended().await.expect_err("refused");
+    assert!(matches!(error, AgentError::Session(SessionError::Refused { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_final() {
+    let coordinator = Coordinator::start().await;
+    let worker = Worker::start_with(coordinator.address, Some("Bearer wrong"), PATIENCE);
+    let error = worker.ended().await.expect_err("refused");
+    assert!(matches!(error, AgentError::Session(SessionError::Refused { .. })), "{error}");
+    assert!(error.to_string().contains("the token is wrong"), "{error}");
+}
+
+#[tokio::test]
+async fn a_drain_ends_epochs_and_waits_for_acknowledgements() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0, 1]);
+    worker.script.tell(0, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    session.acknowledge(0, ack(1));
+    worker.shutdown.send(Shutdown::Drain).expect("it runs");
+    assert_eq!(session.next().await, From::Ready(v1::Ready { slots: 0 }));
+    assert_eq!(session.next().await, finished(1, true));
+    session.assign(&[2]);
+    assert_eq!(session.next().await, finished(2, true));
+    worker.script.tell(0, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 2));
+    assert_eq!(session.next().await, finished(0, true));
+    session.acknowledge(0, ack(2));
+    for trial in 0..3 {
+        session.acknowledge(trial, ACK_END);
+    }
+    worker.ended().await.expect("drained");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Epoch]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    worker.shutdown.send(Shutdown::Drain).expect("it runs");
+    worker.shutdown.send(Shutdown::Now).expect("it runs");
+    let script = Arc::clone(&worker.script);
+    assert!(matches!(worker.ended().await, Err(AgentError::Interrupted)));
+    assert_eq!(script.state.lock().expect("no panic").interrupted, [0]);
+}

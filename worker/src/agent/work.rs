@@ -1,0 +1,128 @@
+//! The seam between the agent and whatever trains: what is to be done, how it may be stopped, how it may end.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use foldwise_shared::ids::{AttemptKey, Epoch};
+use foldwise_shared::state::FailureClass;
+use foldwise_shared::value::Params;
+
+/// What the folds of one lease have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StudyWork {
+    /// The effective spec as JSON.
+    pub spec: String,
+    /// SHA-256 of the data it is about.
+    pub data_digest: String,
+    /// SHA-256 of its splits.
+    pub splits_digest: String,
+    /// Training images in use.
+    pub images: u64,
+}
+
+/// One fold to train, from its first epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldWork {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// The study.
+    pub study: Arc<StudyWork>,
+    /// The trial's params.
+    pub params: Params,
+    /// The seed of the fold's weights and batch order.
+    pub seed: u64,
+}
+
+/// What one epoch came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochReport {
+    /// The epoch, from 1.
+    pub epoch: Epoch,
+    /// Mean loss over the training part; may be NaN or infinite.
+    pub train_loss: f64,
+    /// Mean loss over the validation part; may be NaN or infinite.
+    pub validation_loss: f64,
+    /// The step size in force.
+    pub learning_rate: f64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As planned: its last epoch, early stopping, or a stop.
+    Finished {
+        /// Whether it was told to stop before its end.
+        stopped: bool,
+    },
+    /// Without a result.
+    Failed {
+        /// Of what kind.
+        class: FailureClass,
+        /// What a person should know.
+        message: String,
+    },
+    /// This worker cannot train the study at all; another may.
+    Declined {
+        /// What a person should know.
+        message: String,
+    },
+}
+
+/// Something that trains folds. It runs on a thread of its own, once for each slot in use, and may panic: that ends
+/// the attempt and not the worker.
+pub trait Objective: Send + Sync + 'static {
+    /// Trains one fold. Reports every epoch through `on_epoch` and ends as [`Outcome::Finished`] with `stopped` soon
+    /// after that answers [`ControlFlow::Break`] or [`Control::interrupted`] says so.
+    fn run(
+        &self,
+        work: &FoldWork,
+        control: &Control,
+        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+    ) -> Outcome;
+}
+
+/// Tells a running attempt to stop; it only ever gets more urgent.
+#[derive(Debug, Default)]
+pub struct Control(AtomicU8);
+
+const AFTER_EPOCH: u8 = 1;
+const NOW: u8 = 2;
+
+impl Control {
+    /// Whether to stop between two batches. Ask often.
+    pub fn interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= NOW
+    }
+
+    /// Whether to train no other epoch.
+    pub(super) fn ends_after_epoch(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= AFTER_EPOCH
+    }
+
+    pub(super) fn end_after_epoch(&self) {
+        self.0.fetch_max(AFTER_EPOCH, Ordering::Relaxed);
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.0.fetch_max(NOW, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_only_gets_more_urgent() {
+        let control = Control::default();
+        assert!(!control.ends_after_epoch() && !control.interrupted());
+        control.end_after_epoch();
+        assert!(control.ends_after_epoch() && !control.interrupted());
+        control.interrupt();
+        control.end_after_epoch();
+        assert!(control.ends_after_epoch() && control.interrupted());
+    }
+}

@@ -1,0 +1,376 @@
+//! Trains the folds that the agent gets: opens the data a study is about, makes sure it is the same as everybody's,
+//! and hands the fold to the trainer.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldwise_data::{Dataset, Locations};
+use foldwise_shared::ids::Epoch;
+use foldwise_shared::model::TrialSettings;
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::split::Splits;
+use foldwise_shared::state::FailureClass;
+use tch::Device;
+
+use crate::agent::{Control, EpochReport, FoldWork, Objective, Outcome};
+use crate::images::{DeviceImages, ImagesError};
+use crate::train::{Ending, EpochResult, FitTask, Flow, TrainError, fit};
+
+/// Folds of studies about images, trained on one device.
+pub struct FoldObjective {
+    device: Device,
+    locations: Locations,
+    /// The data sets that were opened, by the name the study gives.
+    opened: Mutex<BTreeMap<String, Arc<Opened>>>,
+}
+
+/// A data set, and its images on the device while no attempt uses them. libtorch's tensors are for one thread at a
+/// time, so attempts side by side have their own; on a CPU they are all views of the same memory.
+struct Opened {
+    dataset: Arc<Dataset>,
+    idle: Mutex<Vec<DeviceImages>>,
+}
+
+/// A fold that can be trained here.
+struct Prepared {
+    opened: Arc<Opened>,
+    settings: TrialSettings,
+    train: Vec<i64>,
+    validation: Vec<i64>,
+}
+
+impl FoldObjective {
+    /// Nothing is opened before the first fold needs it.
+    pub fn new(device: Device, locations: Locations) -> Self {
+        Self { device, locations, opened: Mutex::default() }
+    }
+
+    fn prepare(&self, work: &FoldWork) -> Result<Prepared, Outcome> {
+        let spec = StudySpec::from_json(&work.study.spec)
+            .map_err(|error| invalid(format!("the spec cannot be read: {error}")))?;
+        let settings = TrialSettings::resolve(&spec, &work.params).map_err(invalid)?;
+
+        let name = &spec.data.dataset;
+        let opened = self.open(name)?;
+        let (here, study) = (opened.dataset.digest(), &work.study.data_digest);
+        if here != study {
+            // Somebody may put the right data there before the next try.
+            lock(&self.opened).remove(name);
+            return Err(declined(format!(
+                "the data {name} on this machine is not the study's: its digest is {here}, the study's is {study}"
+            )));
+        }
+
+        let images = spec.images_used(opened.dataset.train().len());
+        let splits = Splits::new(spec.study.seed, spec.scheme(), images)
+            .map_err(|error| invalid(error.to_string()))?;
+        let (here, study) = (splits.digest(), &work.study.splits_digest);
+        if here != *study {
+            return Err(declined(format!(
+                "this worker splits the data in another way: the digest of its splits of {images} images is {here}, \
+                 the study's of {} images is {study}",
+                work.study.images
+            )));
+        }
+        let fold = work.key.fold.0;
+        match (splits.train(fold), splits.validation(fold)) {
+            (Some(train), Some(validation)) => Ok(Prepared { opened, settings, train, validation }),
+            _ => {
+                Err(invalid(format!("there is no fold {fold}; the study has {}, from 0 on", splits.folds())))
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<Opened>, Outcome> {
+        // Held meanwhile, so that a data set is opened once.
+        let mut all = lock(&self.opened);
+        if let Some(opened) = all.get(name) {
+            return Ok(Arc::clone(opened));
+        }
+        let dataset = Dataset::open(name, &self.locations).map_err(|error| declined(with_source(&error)))?;
+        let opened = Arc::new(Opened { dataset: Arc::new(dataset), idle: Mutex::default() });
+        all.insert(name.to_owned(), Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn train(
+        &self,
+        work: &FoldWork,
+        control: &Control,
+        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+    ) -> Result<Outcome, Outcome> {
+        let Prepared { opened, settings, train, validation } = self.prepare(work)?;
+        let idle = lock(&opened.idle).pop();
+        let images = match idle {
+            Some(images) => images,
+            None => {
+                DeviceImages::training(Arc::clone(&opened.dataset), self.device).map_err(
+                    |error| match error {
+                        ImagesError::Torch(error) => failed(&error.into()),
+                        error => invalid(error.to_string()),
+                    },
+                )?
+            }
+        };
+        let task = FitTask {
+            images: &images,
+            train: &train,
+            validation: &validation,
+            settings: &settings,
+            seed: work.seed,
+        };
+        let mut last = None;
+        let ending = fit(task, &|| control.interrupted(), &mut |result| {
+            last = Some(*result);
+            match on_epoch(report(result)) {
+                ControlFlow::Continue(()) => Flow::Continue,
+                ControlFlow::Break(()) => Flow::Stop,
+            }
+        });
+        lock(&opened.idle).push(images);
+        Ok(match ending.map_err(|error| failed(&error))? {
+            Ending::Completed | Ending::EarlyStopped => Outcome::Finished { stopped: false },
+            Ending::Stopped => Outcome::Finished { stopped: true },
+            Ending::Diverged => {
+                Outcome::Failed { class: FailureClass::Diverged, message: diverged(last.as_ref()) }
+            }
+        })
+    }
+}
+
+impl Objective for FoldObjective {
+    fn run(
+        &self,
+        work: &FoldWork,
+        control: &Control,
+        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+    ) -> Outcome {
+        self.train(work, control, on_epoch).unwrap_or_else(|outcome| outcome)
+    }
+}
+
+fn report(result: &EpochResult) -> EpochReport {
+    EpochReport {
+        epoch: Epoch(result.epoch),
+        train_loss: result.train_loss,
+        validation_loss: result.validation_loss,
+        learning_rate: result.learning_rate,
+        seconds: result.seconds,
+    }
+}
+
+fn diverged(last: Option<&EpochResult>) -> String {
+    last.map_or_else(String::new, |last| {
+        format!(
+            "epoch {}: the training loss is {} and the validation loss {}",
+            last.epoch, last.train_loss, last.validation_loss
+        )
+    })
+}
+
+fn failed(error: &TrainError) -> Outcome {
+    let class = match error {
+        TrainError::Invalid(_) => FailureClass::Invalid,
+        TrainError::OutOfMemory(_) => FailureClass::OutOfMemory,
+        TrainError::Torch(_) => FailureClass::Error,
+    };
+    Outcome::Failed { class, message: error.to_string() }
+}
+
+fn invalid(message: String) -> Outcome {
+    Outcome::Failed { class: FailureClass::Invalid, message }
+}
+
+fn declined(message: String) -> Outcome {
+    Outcome::Declined { message }
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// A panic of another attempt leaves both maps whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use foldwise_shared::ids::{Attempt, AttemptKey, FoldIndex, StudyId, TrialNumber};
+    use foldwise_shared::spec;
+    use foldwise_shared::value::{ParamValue, Params};
+
+    use super::*;
+    use crate::agent::StudyWork;
+
+    const IMAGES: u8 = 24;
+
+    /// A folder with a few images in it, different for each `tint`.
+    fn folder(tint: u8) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bytes = vec![0, 0, 8, 3, 0, 0, 0, IMAGES, 0, 0, 0, 28, 0, 0, 0, 28];
+        bytes.extend((0..usize::from(IMAGES) * 28 * 28).map(|at| (at % 251) as u8 ^ tint));
+        std::fs::write(folder.path().join("train-images-idx3-ubyte"), bytes).expect("written");
+        let path = folder.path().to_owned();
+        (folder, path)
+    }
+
+    fn objective() -> FoldObjective {
+        crate::device::set_threads(1);
+        FoldObjective::new(Device::Cpu, Locations::new(None, None))
+    }
+
+    fn work(path: &Path) -> FoldWork {
+        let text = format!(
+            r#"
+            version = 1
+            study = {{ name = "tiny", seed = 3 }}
+            data = {{ dataset = "{}", folds = 3, limit = 20 }}
+            model = {{ network = "lab", latent_dim = 2 }}
+            train = {{ epochs = 2, batch_size = 8 }}
+            space = {{ learning_rate = {{ float = [1e-4, 1e-2], log = true }} }}
+            budget = {{ trials = 1 }}
+            "#,
+            path.display()
+        );
+        let spec = spec::parse(&text, &[]).expect("a study file");
+        let digest =
+            Dataset::open(&spec.data.dataset, &Locations::new(None, None)).expect("data").digest().to_owned();
+        let study = StudyWork {
+            data_digest: digest,
+            splits_digest: Splits::new(3, spec.scheme(), 20).expect("it fits").digest(),
+            images: 20,
+            spec: spec.to_json(),
+        };
+        FoldWork {
+            key: AttemptKey {
+                study: StudyId(1),
+                trial: TrialNumber(0),
+                fold: FoldIndex(1),
+                attempt: Attempt(1),
+            },
+            study: Arc::new(study),
+            params: Params::from([("learning_rate".into(), ParamValue::Float(1e-3))]),
+            seed: 5,
+        }
+    }
+
+    fn run(objective: &FoldObjective, work: &FoldWork) -> (Vec<EpochReport>, Outcome) {
+        let mut epochs = Vec::new();
+        let outcome = objective.run(work, &Control::default(), &mut |report| {
+            epochs.push(report);
+            ControlFlow::Continue(())
+        });
+        (epochs, outcome)
+    }
+
+    fn message(outcome: Outcome) -> (Option<FailureClass>, String) {
+        match outcome {
+            Outcome::Failed { class, message } => (Some(class), message),
+            Outcome::Declined { message } => (None, message),
+            Outcome::Finished { .. } => panic!("it finished"),
+        }
+    }
+
+    #[test]
+    fn a_fold_is_trained_to_its_end_and_the_same_again() {
+        let (_folder, path) = folder(0);
+        let (objective, work) = (objective(), work(&path));
+        let (epochs, outcome) = run(&objective, &work);
+        assert_eq!(outcome, Outcome::Finished { stopped: false });
+        assert_eq!(epochs.iter().map(|report| report.epoch.0).collect::<Vec<_>>(), [1, 2]);
+        assert!(epochs.iter().all(|report| (0.0..1.0).contains(&report.validation_loss)), "{epochs:?}");
+        assert!(epochs.iter().all(|report| report.learning_rate == 1e-3));
+        let losses =
+            |epochs: &[EpochReport]| epochs.iter().map(|report| report.validation_loss).collect::<Vec<_>>();
+        assert_eq!(losses(&run(&objective, &work).0), losses(&epochs));
+        assert_eq!(lock(&objective.opened).len(), 1);
+    }
+
+    #[test]
+    fn a_break_stops_it() {
+        let (_folder, path) = folder(0);
+        let outcome = objective().run(&work(&path), &Control::default(), &mut |_| ControlFlow::Break(()));
+        assert_eq!(outcome, Outcome::Finished { stopped: true });
+    }
+
+    #[test]
+    fn other_data_is_declined_with_both_digests() {
+        let (_folder, path) = folder(0);
+        let (_other_folder, other) = folder(1);
+        let mut work = work(&path);
+        let expected = work.study.data_digest.clone();
+        work.study = Arc::new(StudyWork {
+            spec: work.study.spec.replace(&path.display().to_string(), &other.display().to_string()),
+            ..(*work.study).clone()
+        });
+        let objective = objective();
+        let (class, text) = message(run(&objective, &work).1);
+        let here = Dataset::open(&other.display().to_string(), &Locations::new(None, None)).expect("data");
+        assert_eq!(class, None);
+        assert!(text.contains(&expected) && text.contains(here.digest()), "{text}");
+        assert!(lock(&objective.opened).is_empty(), "it is looked at again the next time");
+    }
+
+    #[test]
+    fn other_splits_are_declined_with_both_digests() {
+        let (_folder, path) = folder(0);
+        let mut work = work(&path);
+        let here = work.study.splits_digest.clone();
+        work.study = Arc::new(StudyWork { splits_digest: "abc".into(), ..(*work.study).clone() });
+        let (class, text) = message(run(&objective(), &work).1);
+        assert_eq!(class, None);
+        assert!(text.contains(&here) && text.contains("abc"), "{text}");
+    }
+
+    #[test]
+    fn missing_data_is_declined() {
+        let (_folder, path) = folder(0);
+        let mut work = work(&path);
+        let spec = work.study.spec.replace(&path.display().to_string(), "/nowhere/at/all");
+        work.study = Arc::new(StudyWork { spec, ..(*work.study).clone() });
+        let (class, text) = message(run(&objective(), &work).1);
+        assert_eq!(class, None);
+        assert!(text.contains("/nowhere/at/all"), "{text}");
+    }
+
+    #[test]
+    fn what_no_worker_can_train_is_invalid() {
+        let (_folder, path) = folder(0);
+        let good = work(&path);
+        let unresolved = FoldWork { params: Params::new(), ..good.clone() };
+        let wrong = FoldWork {
+            params: Params::from([("learning_rate".into(), ParamValue::Text("fast".into()))]),
+            ..good.clone()
+        };
+        let fold = FoldWork { key: AttemptKey { fold: FoldIndex(3), ..good.key }, ..good.clone() };
+        let spec =
+            FoldWork { study: Arc::new(StudyWork { spec: "{".into(), ..(*good.study).clone() }), ..good };
+        for (work, words) in
+            [(unresolved, "learning_rate"), (wrong, "learning_rate"), (fold, "no fold 3"), (spec, "spec")]
+        {
+            let (class, text) = message(run(&objective(), &work).1);
+            assert_eq!(class, Some(FailureClass::Invalid), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_divergence_is_reported_and_fails() {
+        let (_folder, path) = folder(0);
+        let mut work = work(&path);
+        work.params.insert("learning_rate".into(), ParamValue::Float(1e6));
+        work.params.insert("weight_decay".into(), ParamValue::Float(1e6));
+        let spec = work.study.spec.replace(r#""epochs":2"#, r#""epochs":200"#);
+        work.study = Arc::new(StudyWork { spec, ..(*work.study).clone() });
+        let (epochs, outcome) = run(&objective(), &work);
+        let (class, text) = message(outcome);
+        assert_eq!(class, Some(FailureClass::Diverged), "{text}");
+        let last = epochs.last().expect("an epoch");
+        assert!(!last.train_loss.is_finite() || !last.validation_loss.is_finite());
+        assert!(text.starts_with(&format!("epoch {}: ", last.epoch)), "{text}");
+    }
+}
