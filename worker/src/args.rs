@@ -107,7 +107,7 @@ pub struct WorkArgs {
     #[arg(long, env = "FOLDWISE_GIVE_UP_AFTER", value_name = "SECONDS", value_parser = seconds)]
     give_up_after: Option<Duration>,
     /// End at once at the end of standard input: whoever started this worker is gone.
-    #[arg(long, env = "FOLDWISE_EXIT_WITH_STDIN")]
+    #[arg(long, env = "FOLDWISE_EXIT_WITH_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
     exit_with_stdin: bool,
 }
 

@@ -158,9 +158,6 @@ pub struct WorkersArgs {
     /// Show the progress as plain lines even on a terminal.
     #[arg(long, env = "FOLDWISE_PLAIN", value_parser = FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub plain: bool,
-    /// Whether `--verbose` was given.
-    #[arg(skip)]
-    pub verbose: bool,
 }
 
 /// The secret that a coordinator asks for.
@@ -293,7 +290,13 @@ pub struct TrialListArgs {
     #[arg(long = "state", value_name = "STATE", env = "FOLDWISE_STATE", value_delimiter = ',')]
     pub states: Vec<TrialState>,
     /// By number, value, std, created or finished; a `-` in front turns it round. Trials without one come last.
-    #[arg(long, value_name = "KEY", env = "FOLDWISE_SORT", default_value = "number", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "FOLDWISE_SORT",
+        default_value = "number",
+        allow_hyphen_values = true
+    )]
     pub sort: TrialOrder,
     /// At most so many.
     #[arg(long, value_name = "N", env = "FOLDWISE_LIMIT")]
@@ -378,7 +381,11 @@ impl FromStr for Device {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Self::Cuda).ok_or_else(wrong),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(wrong),
         }
     }
 }
@@ -403,7 +410,12 @@ impl FromStr for TrialOrder {
             "std" => TrialSort::Std,
             "created" => TrialSort::Created,
             "finished" => TrialSort::Finished,
-            _ => return Err("use number, value, std, created or finished, with a `-` in front to turn it round".into()),
+            _ => {
+                return Err(
+                    "use number, value, std, created or finished, with a `-` in front to turn it round"
+                        .into(),
+                );
+            }
         };
         Ok(Self { key, descending })
     }
@@ -456,7 +468,8 @@ mod tests {
                 if ["help", "version"].contains(&id.as_str()) {
                     continue;
                 }
-                let name = arg.get_env().unwrap_or_else(|| panic!("{}: {id} has no variable", command.get_name()));
+                let name =
+                    arg.get_env().unwrap_or_else(|| panic!("{}: {id} has no variable", command.get_name()));
                 let name = name.to_str().expect("UTF-8");
                 assert!(name.starts_with("FOLDWISE_"), "{name}");
                 assert!(!["_PORT", "_HOST", "_SERVICE"].iter().any(|end| name.ends_with(end)), "{name}");
@@ -475,12 +488,17 @@ mod tests {
         let Command::Run(run) = cli.command else { panic!("not a run") };
         assert_eq!((run.file, run.database.path), ("s.toml".into(), "x.db".into()));
         assert_eq!(run.sets, ["a.b=1", "c={x=1,y=2}"]);
-        assert_eq!((run.workers.count, run.workers.device, run.workers.plain), (Some(3), Device::Cuda(1), true));
+        assert_eq!(
+            (run.workers.count, run.workers.device, run.workers.plain),
+            (Some(3), Device::Cuda(1), true)
+        );
     }
 
     #[test]
     fn trial_list_takes_several_states_and_a_descending_order() {
-        let cli = parse("foldwise trial list s --state complete,pruned --state failed --sort -value --limit 5 -o json");
+        let cli = parse(
+            "foldwise trial list s --state complete,pruned --state failed --sort -value --limit 5 -o json",
+        );
         let Command::Trial(TrialCommand::List(list)) = cli.expect("a command line").command else {
             panic!("not a list")
         };

@@ -17,7 +17,11 @@ pub fn execute(args: &BestArgs) -> Result<(), CliError> {
     let place = next::place(&query.source);
     let Some(best) = study.best else {
         return Err(CliError::Happened {
-            message: format!("study `{}` has no complete trial: {}", study.name, render::counts(&study.trials)),
+            message: format!(
+                "study `{}` has no complete trial: {}",
+                study.name,
+                render::counts(&study.trials)
+            ),
             help: Some(format!("`foldwise study show {}{place}` tells how far it is", study.name)),
         });
     };

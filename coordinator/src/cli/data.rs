@@ -70,7 +70,12 @@ fn fetch_all(names: &[String], locations: &Locations, format: Format) -> Result<
     for name in names {
         let report = fetch(&name, locations, &mut terminal_progress())?;
         if report.files.is_empty() {
-            rows.push(FetchedRow { dataset: name, path: place(&report.origin), bytes: None, downloaded_from: None });
+            rows.push(FetchedRow {
+                dataset: name,
+                path: place(&report.origin),
+                bytes: None,
+                downloaded_from: None,
+            });
         }
         rows.extend(report.files.into_iter().map(|file| FetchedRow {
             dataset: report.name.clone(),

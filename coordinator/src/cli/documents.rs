@@ -34,16 +34,20 @@ fn the_published_search_differs_in_pruning_and_early_stopping_only() {
         let text = std::fs::read_to_string(root().join("deploy/studies").join(name)).expect("a study file");
         parse(&text, &[]).expect("a study file")
     };
-    let found = foldwise_shared::spec::differences(&read("mnist-random.toml"), &read("mnist-random-published.toml"));
-    let sections: BTreeSet<&str> =
-        found.iter().map(|difference| difference.key.rsplit_once('.').map_or("", |(section, _)| section)).collect();
+    let found =
+        foldwise_shared::spec::differences(&read("mnist-random.toml"), &read("mnist-random-published.toml"));
+    let sections: BTreeSet<&str> = found
+        .iter()
+        .map(|difference| difference.key.rsplit_once('.').map_or("", |(section, _)| section))
+        .collect();
     assert_eq!(sections, BTreeSet::from(["pruner", "study", "train.early_stopping"]), "{found:?}");
 }
 
 #[test]
 fn every_key_is_documented_once() {
     let page = std::fs::read_to_string(root().join("docs/study-file.md")).expect("the page");
-    let table = page.split("## Every key").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the table");
+    let table =
+        page.split("## Every key").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the table");
     let documented: Vec<String> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(key, _)| key.to_owned()))

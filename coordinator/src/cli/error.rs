@@ -120,11 +120,17 @@ impl CliError {
     fn code(&self) -> u8 {
         match self {
             Self::Usage { .. } | Self::Spec { .. } => 2,
-            Self::Store(error) | Self::Coordinator(CoordinatorError::Store(error)) if error.is_user_error() => 2,
+            Self::Store(error) | Self::Coordinator(CoordinatorError::Store(error))
+                if error.is_user_error() =>
+            {
+                2
+            }
             Self::Data(error) if error.is_user_error() => 2,
             Self::Coordinator(CoordinatorError::Create(error)) if error.is_user_error() => 2,
             Self::Coordinator(
-                CoordinatorError::NoStudy { .. } | CoordinatorError::NameTaken(_) | CoordinatorError::Ended(_),
+                CoordinatorError::NoStudy { .. }
+                | CoordinatorError::NameTaken(_)
+                | CoordinatorError::Ended(_),
             ) => 2,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Interrupted { .. } => 130,
@@ -190,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_setting_is_named_in_place_of_the_file() {
-        let error = foldwise_shared::spec::parse("version = 1\n", &["budgt=3".to_owned()]).expect_err("wrong");
+        let error =
+            foldwise_shared::spec::parse("version = 1\n", &["budgt=3".to_owned()]).expect_err("wrong");
         let (text, _) = shown(&CliError::Spec { file: "b.toml".into(), error });
         assert!(text.starts_with("error: --set budgt=3: budgt: unknown key"), "{text}");
     }

@@ -43,14 +43,8 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
     let Cli { verbose, command } = cli;
     log(verbose);
     match command {
-        Command::Run(mut args) => {
-            args.workers.verbose = verbose;
-            run::run(args)
-        }
-        Command::Resume(mut args) => {
-            args.workers.verbose = verbose;
-            run::resume(args)
-        }
+        Command::Run(args) => run::run(args),
+        Command::Resume(args) => run::resume(args),
         Command::Serve(args) => serve::serve(args),
         Command::Study(command) => study::execute(&command),
         Command::Trial(command) => trial::execute(&command),

@@ -39,7 +39,10 @@ pub fn best(place: &str, study: &str) -> Next {
 
 /// `foldwise trial list`
 pub fn trials(place: &str, study: &str) -> Next {
-    Next { command: format!("foldwise trial list {study}{place} --sort value"), purpose: "every trial, by value" }
+    Next {
+        command: format!("foldwise trial list {study}{place} --sort value"),
+        purpose: "every trial, by value",
+    }
 }
 
 /// `foldwise trial show`
@@ -82,7 +85,11 @@ pub fn show(all: &[Next]) {
 /// A word as a shell reads it back.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,9 @@ impl TokenArgs {
         let text = std::fs::read_to_string(path)
             .map_err(|error| CliError::usage(format!("failed to read the token file {shown}: {error}")))?;
         match text.trim() {
-            "" => Err(CliError::usage(format!("the token file {shown} is empty; put one line with the secret in it"))),
+            "" => Err(CliError::usage(format!(
+                "the token file {shown} is empty; put one line with the secret in it"
+            ))),
             token => Ok(Some(token.to_owned())),
         }
     }
@@ -82,23 +84,31 @@ impl Remote {
     /// An address that is none, or nobody there.
     pub fn connect(url: &str, token: Option<String>) -> Result<Self, CliError> {
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let wrong =
-            |problem: String| CliError::usage(format!("`{url}` is no address of a coordinator ({problem}); write http://NAME:7654"));
+        let wrong = |problem: String| {
+            CliError::usage(format!(
+                "`{url}` is no address of a coordinator ({problem}); write http://NAME:7654"
+            ))
+        };
         let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
         if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().authority().is_none() {
             return Err(wrong("only http:// is spoken".into()));
         }
-        let bearer = token
-            .map(|token| format!("Bearer {token}").parse())
-            .transpose()
-            .map_err(|_| CliError::usage("the token has characters that cannot be sent; use letters and digits"))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
-        let channel = runtime.block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).connect()).map_err(|error| {
-            CliError::Happened {
-                message: format!("nobody answers at {url}: {}", innermost(&error)),
-                help: Some("`foldwise serve` starts a coordinator; --db reads a database without one".into()),
-            }
+        let bearer = token.map(|token| format!("Bearer {token}").parse()).transpose().map_err(|_| {
+            CliError::usage("the token has characters that cannot be sent; use letters and digits")
         })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(anyhow::Error::from)?;
+        let channel =
+            runtime.block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).connect()).map_err(|error| {
+                CliError::Happened {
+                    message: format!("nobody answers at {url}: {}", innermost(&error)),
+                    help: Some(
+                        "`foldwise serve` starts a coordinator; --db reads a database without one".into(),
+                    ),
+                }
+            })?;
         let client = StudyServiceClient::with_interceptor(channel, Bearer(bearer))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -108,7 +118,11 @@ impl Remote {
     /// Every study.
     pub fn studies(&self) -> Result<Vec<StudyRecord>, CliError> {
         let response = self.call(async |client| client.list_studies(ListStudiesRequest {}).await)?;
-        response.studies.into_iter().map(|study| study.try_into().map_err(|error| self.garbled(error))).collect()
+        response
+            .studies
+            .into_iter()
+            .map(|study| study.try_into().map_err(|error| self.garbled(error)))
+            .collect()
     }
 
     /// A study; none if there is none of that name.
@@ -128,7 +142,11 @@ impl Remote {
             offset: query.offset,
         };
         let response = self.call(async |client| client.list_trials(request).await)?;
-        response.trials.into_iter().map(|trial| trial.try_into().map_err(|error| self.garbled(error))).collect()
+        response
+            .trials
+            .into_iter()
+            .map(|trial| trial.try_into().map_err(|error| self.garbled(error)))
+            .collect()
     }
 
     /// A trial and the decisions about it; none if the study has none of that number.
@@ -138,7 +156,9 @@ impl Remote {
         number: TrialNumber,
     ) -> Result<Option<(TrialRecord, Vec<DecisionRecord>)>, CliError> {
         let request = GetTrialRequest { study: study.to_owned(), number: number.0 };
-        let Some(response) = self.find(async |client| client.get_trial(request).await)? else { return Ok(None) };
+        let Some(response) = self.find(async |client| client.get_trial(request).await)? else {
+            return Ok(None);
+        };
         let Some(trial) = response.trial else { return Err(self.garbled(WireError::Missing("trial"))) };
         let trial = trial.try_into().map_err(|error| self.garbled(error))?;
         Ok(Some((trial, response.decisions.into_iter().map(Into::into).collect())))
@@ -151,7 +171,8 @@ impl Remote {
         trial: Option<TrialNumber>,
         all_attempts: bool,
     ) -> Result<Vec<EpochRecord>, CliError> {
-        let request = GetCurveRequest { study: study.to_owned(), trial: trial.map(|trial| trial.0), all_attempts };
+        let request =
+            GetCurveRequest { study: study.to_owned(), trial: trial.map(|trial| trial.0), all_attempts };
         let mut client = self.client.clone();
         self.runtime
             .block_on(async {
@@ -193,7 +214,10 @@ impl Remote {
         study.try_into().map_err(|error| self.garbled(error))
     }
 
-    fn call<T>(&self, call: impl AsyncFnOnce(&mut Client) -> Result<tonic::Response<T>, Status>) -> Result<T, CliError> {
+    fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut Client) -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, CliError> {
         let mut client = self.client.clone();
         let answer = self.runtime.block_on(call(&mut client));
         answer.map(tonic::Response::into_inner).map_err(|status| self.refused(&status))
@@ -226,7 +250,10 @@ impl Remote {
             | Code::AlreadyExists
             | Code::FailedPrecondition
             | Code::OutOfRange => CliError::Usage { message, help: None },
-            _ => CliError::Happened { message: format!("the coordinator at {} failed: {message}", self.url), help: None },
+            _ => CliError::Happened {
+                message: format!("the coordinator at {} failed: {message}", self.url),
+                help: None,
+            },
         }
     }
 

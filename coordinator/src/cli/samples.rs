@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
-use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyEvent, StudyRecord, TrialRecord};
+use foldwise_shared::record::{
+    Best, DecisionRecord, EpochRecord, FoldRecord, StudyEvent, StudyRecord, TrialRecord,
+};
 use foldwise_shared::spec::{StudySpec, parse};
 use foldwise_shared::state::{Direction, FailureClass, Origin, StudyState, TrialState};
 use foldwise_shared::value::{ParamValue, Params};
@@ -37,7 +39,12 @@ pub fn spec_without_trials(budget: &str) -> StudySpec {
 }
 
 pub fn study() -> StudyRecord {
-    let counts = [(TrialState::Complete, 2), (TrialState::Pruned, 1), (TrialState::Failed, 1), (TrialState::Running, 1)];
+    let counts = [
+        (TrialState::Complete, 2),
+        (TrialState::Pruned, 1),
+        (TrialState::Failed, 1),
+        (TrialState::Running, 1),
+    ];
     StudyRecord {
         id: StudyId(1),
         name: "demo".into(),
@@ -79,7 +86,13 @@ fn params(learning_rate: f64, dropout: f64) -> Params {
         .into()
 }
 
-fn fold(index: u32, state: TrialState, value: Option<f64>, best_epoch: Option<u32>, epochs: u32) -> FoldRecord {
+fn fold(
+    index: u32,
+    state: TrialState,
+    value: Option<f64>,
+    best_epoch: Option<u32>,
+    epochs: u32,
+) -> FoldRecord {
     let best_epoch = best_epoch.map(Epoch);
     FoldRecord { fold: FoldIndex(index), state, value, best_epoch, epochs, attempts: u32::from(epochs > 0) }
 }
@@ -133,10 +146,22 @@ pub fn trials() -> Vec<TrialRecord> {
             ..trial(
                 3,
                 Failed,
-                vec![fold(0, Failed, None, None, 2), fold(1, Cancelled, None, None, 0), fold(2, Cancelled, None, None, 0)],
+                vec![
+                    fold(0, Failed, None, None, 2),
+                    fold(1, Cancelled, None, None, 0),
+                    fold(2, Cancelled, None, None, 0),
+                ],
             )
         },
-        trial(4, Running, vec![fold(0, Running, None, None, 4), fold(1, Waiting, None, None, 0), fold(2, Waiting, None, None, 0)]),
+        trial(
+            4,
+            Running,
+            vec![
+                fold(0, Running, None, None, 4),
+                fold(1, Waiting, None, None, 0),
+                fold(2, Waiting, None, None, 0),
+            ],
+        ),
     ]
 }
 
@@ -217,7 +242,8 @@ pub fn failed(trial: u32, fold: u32, worker: &str) -> StudyEvent {
 }
 
 pub fn trial_finished(trial: u32, state: TrialState, value: Option<f64>) -> StudyEvent {
-    let reason = if state == TrialState::Complete { "all folds are complete" } else { "median on fold 0 at epoch 2" };
+    let reason =
+        if state == TrialState::Complete { "all folds are complete" } else { "median on fold 0 at epoch 2" };
     StudyEvent::TrialFinished { trial: TrialNumber(trial), state, value, reason: reason.into() }
 }
 

@@ -135,17 +135,13 @@ impl Source {
 pub fn unknown_study(name: &str, known: &[StudyRecord]) -> CliError {
     let mut names: Vec<&str> = known.iter().map(|study| study.name.as_str()).collect();
     names.sort_by(|a, b| strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a)));
-    let (message, help) = match names.as_slice() {
-        [] => (
-            format!("there is no study `{name}`: the database has none"),
-            "`foldwise run FILE` creates one; --db names another database".to_owned(),
-        ),
-        names => (
-            format!("there is no study `{name}`; there is: {}", names.join(", ")),
-            "`foldwise study list` shows them".to_owned(),
-        ),
-    };
-    CliError::Usage { message, help: Some(help) }
+    match names.as_slice() {
+        [] => CliError::Usage {
+            message: format!("there is no study `{name}`, nor any other"),
+            help: Some("`foldwise run FILE` creates one; --db names another database".into()),
+        },
+        names => CliError::usage(format!("there is no study `{name}`; there is: {}", names.join(", "))),
+    }
 }
 
 fn unknown_trial(study: &StudyRecord, number: TrialNumber) -> CliError {
@@ -154,7 +150,7 @@ fn unknown_trial(study: &StudyRecord, number: TrialNumber) -> CliError {
         0 => format!("study `{name}` has no trial {number}: it has none yet"),
         count => format!("study `{name}` has no trial {number}: its trials are 0 to {}", count - 1),
     };
-    CliError::Usage { message, help: Some(format!("`foldwise trial list {name}` shows them")) }
+    CliError::usage(message)
 }
 
 #[cfg(test)]
@@ -167,7 +163,7 @@ mod tests {
         let named = |name: &str| StudyRecord { name: name.into(), ..samples::study() };
         let error = unknown_study("mnist-randm", &[named("demo"), named("mnist-random")]);
         assert_eq!(error.to_string(), "there is no study `mnist-randm`; there is: mnist-random, demo");
-        assert!(unknown_study("x", &[]).to_string().ends_with("the database has none"));
+        assert!(unknown_study("x", &[]).to_string().ends_with("nor any other"));
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub fn execute(command: &StudyCommand) -> Result<(), CliError> {
 pub fn read_file(file: &Path, sets: &[String]) -> Result<(String, StudySpec), CliError> {
     let text = std::fs::read_to_string(file).map_err(|error| CliError::Usage {
         message: format!("failed to read the study file {}: {error}", file.display()),
-        help: Some("deploy/studies/ has examples, and `foldwise schema` prints what a study file may hold".into()),
+        help: Some(
+            "deploy/studies/ has examples, and `foldwise schema` prints what a study file may hold".into(),
+        ),
     })?;
     let spec = spec::parse(&text, sets).map_err(|error| CliError::Spec { file: file.to_owned(), error })?;
     Ok((text, spec))
@@ -48,7 +50,14 @@ fn create(file: &Path, sets: &[String], query: &QueryArgs) -> Result<(), CliErro
     let overrides = sets.to_vec();
     let study = match Remote::named(&query.source)? {
         Some(remote) => remote.create(text, overrides)?,
-        None => change(&query.source.database(), Change::Create { text, overrides })?,
+        None => {
+            change(&query.source.database(), Change::Create { text, overrides }).map_err(
+                |error| match error {
+                    CliError::Coordinator(CoordinatorError::Create(error)) => CliError::create(file, error),
+                    error => error,
+                },
+            )?
+        }
     };
     render::print(Answer::Study(&study), query.output.format)?;
     super::say("created; it waits for workers");

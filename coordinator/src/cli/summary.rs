@@ -48,7 +48,7 @@ impl Summary<'_> {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "pruning  {pruned} pruned trials left out up to {skipped} of {planned} epochs ({share:.0} %)"
+                "pruning  {pruned} pruned: up to {skipped} of {planned} epochs were not trained ({share:.0} %)"
             );
         }
         let elapsed = span(i64::try_from(self.elapsed.as_millis()).unwrap_or(i64::MAX));
@@ -137,7 +137,10 @@ mod tests {
             elapsed: Duration::ZERO,
         };
         assert_eq!(summary.best(), None);
-        assert_eq!(summary.account(), "trials   0: -\ntime     0s (the study trained for 0s in all), 0 epochs recorded\n");
+        assert_eq!(
+            summary.account(),
+            "trials   0: -\ntime     0s (the study trained for 0s in all), 0 epochs recorded\n"
+        );
         assert!(!summary.next().contains("foldwise best"), "{}", summary.next());
     }
 }

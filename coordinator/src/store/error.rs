@@ -80,7 +80,9 @@ pub enum StoreError {
         kind: String,
     },
     /// It must not be read or written.
-    #[error("cannot {action} `{path}`: {source}; check the permissions of the file and its folder, or name another path")]
+    #[error(
+        "cannot {action} `{path}`: {source}; check the permissions of the file and its folder, or name another path"
+    )]
     Access {
         /// What was to be opened.
         path: PathBuf,
@@ -190,7 +192,9 @@ impl Fault {
             (_, Some(ErrorCode::DatabaseCorrupt)) => StoreError::Damaged { path, what: error.to_string() },
             (_, Some(ErrorCode::DiskFull)) => StoreError::Full { path },
             (_, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => StoreError::Busy { path },
-            (_, Some(ErrorCode::ConstraintViolation)) => StoreError::Inconsistent { path, what: error.to_string() },
+            (_, Some(ErrorCode::ConstraintViolation)) => {
+                StoreError::Inconsistent { path, what: error.to_string() }
+            }
             (_, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)) => {
                 StoreError::Access { path, action: "open", source: io::Error::other(error.to_string()) }
             }

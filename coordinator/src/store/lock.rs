@@ -100,6 +100,9 @@ mod tests {
         let database = folder.path().join("a.db");
         fs::write(lock_path(&database), "4000000000\n").expect("written");
         let _lock = Lock::take(&database, &database).expect("nobody holds it");
-        assert_eq!(fs::read_to_string(lock_path(&database)).expect("read"), format!("{}\n", std::process::id()));
+        assert_eq!(
+            fs::read_to_string(lock_path(&database)).expect("read"),
+            format!("{}\n", std::process::id())
+        );
     }
 }

@@ -175,8 +175,13 @@ impl Reader {
     /// See [`Reader::studies`].
     pub fn trials(&self, study: StudyId, query: &TrialQuery) -> Result<Vec<TrialRecord>, StoreError> {
         let states: Vec<String> = query.states.iter().map(|state| format!("'{state}'")).collect();
-        let filter = if states.is_empty() { String::new() } else { format!("AND state IN ({})", states.join(", ")) };
-        let order = format!("{} {} NULLS LAST, number", query.sort.column(), if query.descending { "DESC" } else { "ASC" });
+        let filter =
+            if states.is_empty() { String::new() } else { format!("AND state IN ({})", states.join(", ")) };
+        let order = format!(
+            "{} {} NULLS LAST, number",
+            query.sort.column(),
+            if query.descending { "DESC" } else { "ASC" }
+        );
         let limit = query.limit.map_or(-1, i64::from);
         self.read(|tx| trials(tx, &filter, &order, params![study.0, limit, query.offset]))
     }
@@ -255,7 +260,8 @@ fn studies(tx: &Connection, name: Option<&str>) -> Result<Vec<StudyRecord>, Faul
     for study in &mut studies {
         let id = study.id.0;
         let counts = "SELECT state, count(*) FROM trial WHERE study_id = ?1 GROUP BY state";
-        study.trials = collect(tx, counts, [id], |row| Ok((word(row, 0)?, row.get(1)?)))?.into_iter().collect();
+        study.trials =
+            collect(tx, counts, [id], |row| Ok((word(row, 0)?, row.get(1)?)))?.into_iter().collect();
         study.epochs = tx
             .prepare_cached(
                 "SELECT count(*) FROM trial JOIN epoch ON epoch.trial_id = trial.id WHERE trial.study_id = ?1",
@@ -290,7 +296,8 @@ fn trials(
         "{picked} SELECT id, number, state, value, std, reason, created_at, finished_at FROM picked ORDER BY {order}"
     );
     let mut trials = collect(tx, &sql, columns, |row| Ok((row.get::<_, i64>(0)?, trial_record(row)?)))?;
-    let places: BTreeMap<i64, usize> = trials.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
+    let places: BTreeMap<i64, usize> =
+        trials.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
     let mut attach = |sql: &str, add: fn(&mut TrialRecord, &Row<'_>) -> rusqlite::Result<()>| {
         let mut query = tx.prepare_cached(&format!("{picked} {sql}"))?;
         let mut rows = query.query(columns)?;

@@ -192,7 +192,10 @@ impl Loader {
             }
             if epoch > study.spec.train.epochs {
                 let number = study.trials[place].number;
-                return Err(Fault::Damaged(format!("trial {number} of study {} has an epoch {epoch}", study.id)));
+                return Err(Fault::Damaged(format!(
+                    "trial {number} of study {} has an epoch {epoch}",
+                    study.id
+                )));
             }
             let fold =
                 study.trials[place].folds.get_mut(fold as usize).ok_or_else(|| orphan("epoch", trial))?;
@@ -225,5 +228,7 @@ fn orphan(what: &str, trial: i64) -> Fault {
 
 /// The largest row id that a table ever had, deleted ones included.
 fn last_id(tx: &Connection, table: &str) -> Result<i64, Fault> {
-    Ok(tx.query_row("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0))?)
+    Ok(tx.query_row("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1", [table], |row| {
+        row.get(0)
+    })?)
 }

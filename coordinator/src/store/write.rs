@@ -22,12 +22,11 @@ pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
         Write::StudyState { study, state, message, at } => {
             study_state(tx, *study, *state, message.as_deref(), *at)
         }
-        Write::RunningTime { study, running_ms } => one(
-            tx,
-            "UPDATE study SET running_ms = ?2 WHERE id = ?1",
-            params![study.0, running_ms],
-            || format!("there is no study {study}"),
-        ),
+        Write::RunningTime { study, running_ms } => {
+            one(tx, "UPDATE study SET running_ms = ?2 WHERE id = ?1", params![study.0, running_ms], || {
+                format!("there is no study {study}")
+            })
+        }
         Write::Worker { worker, at } => seen_worker(tx, worker, *at),
         Write::Trial { study, trial, params, origins, folds, at } => {
             new_trial(tx, (*study, *trial), params, origins, *folds, *at)
@@ -104,8 +103,7 @@ fn seen_worker(tx: &Connection, worker: &WorkerInfo, at: Millis) -> Result<(), F
          ON CONFLICT (incarnation) DO UPDATE SET name = ?1, device = ?3, last_seen_at = ?4",
     )?
     .execute(params![worker.name, worker.incarnation, worker.device, at.0])?;
-    let detail =
-        json!({ "worker": worker.name, "incarnation": worker.incarnation, "device": worker.device });
+    let detail = json!({ "worker": worker.name, "incarnation": worker.incarnation, "device": worker.device });
     log(tx, at, "worker-connected", Subject::default(), &detail).map(drop)
 }
 
@@ -125,9 +123,9 @@ fn new_trial(
         "INSERT INTO param (trial_id, name, kind, value, origin) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     for (name, value) in params {
-        let origin = origins
-            .get(name)
-            .ok_or_else(|| Fault::Inconsistent(format!("the param `{name}` of trial {number} has no origin")))?;
+        let origin = origins.get(name).ok_or_else(|| {
+            Fault::Inconsistent(format!("the param `{name}` of trial {number} has no origin"))
+        })?;
         let (kind, value) = param_columns(value);
         insert.execute(params![trial, name, kind, value, origin.as_str()])?;
     }
@@ -358,7 +356,12 @@ fn trial_id(tx: &Connection, study: StudyId, number: TrialNumber) -> Result<i64,
 }
 
 /// Runs a statement that must change exactly one row, so that a lost write is noticed.
-fn one(tx: &Connection, sql: &str, columns: impl Columns, what: impl FnOnce() -> String) -> Result<(), Fault> {
+fn one(
+    tx: &Connection,
+    sql: &str,
+    columns: impl Columns,
+    what: impl FnOnce() -> String,
+) -> Result<(), Fault> {
     match tx.prepare_cached(sql)?.execute(columns)? {
         1 => Ok(()),
         _ => Err(Fault::Inconsistent(what())),

@@ -123,7 +123,7 @@ pub enum SessionError {
         reason: String,
     },
     /// It did not answer for as long as was given.
-    #[error("the coordinator at {address} did not answer for {} s: {reason}", waited.as_secs_f64())]
+    #[error("the coordinator at {address} did not answer for {:.1} s: {reason}", waited.as_secs_f64())]
     GaveUp {
         /// Where it should be.
         address: String,
@@ -273,8 +273,9 @@ pub async fn connect(
             }
             Err(Broken::Away(reason)) => reason,
         };
-        let (waited, delay) = (started.elapsed(), patience.delay(failed, random()));
-        if patience.give_up_after.is_some_and(|most| waited + delay > most) {
+        let waited = started.elapsed();
+        let left = patience.give_up_after.map(|most| most.saturating_sub(waited));
+        if left.is_some_and(|left| left.is_zero()) {
             return Err(SessionError::GaveUp { address: address.to_string(), waited, reason });
         }
         if told {
@@ -283,7 +284,8 @@ pub async fn connect(
             warn!("the coordinator at {address} does not answer: {reason}; trying until it does");
             told = true;
         }
-        time::sleep(delay).await;
+        let delay = patience.delay(failed, random());
+        time::sleep(left.map_or(delay, |left| left.min(delay))).await;
         failed = failed.saturating_add(1);
     }
 }

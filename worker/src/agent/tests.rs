@@ -1,7 +1,7 @@
 //! The agent against a coordinator that the test plays, over a real socket, with an objective that does what the test
 //! says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -187,6 +187,8 @@ struct ScriptState {
     steps: BTreeMap<u32, Vec<Do>>,
     /// The trials that have started.
     started: Vec<u32>,
+    /// The trials that have nothing to do.
+    waiting: BTreeSet<u32>,
     /// The trials that were stopped between batches.
     interrupted: Vec<u32>,
 }
@@ -207,16 +209,31 @@ impl Script {
         self.state.lock().expect("no panic").started.clone()
     }
 
+    /// Blocks until a trial is in the midst of an epoch: its last report was answered, and nothing is told it.
+    fn is_amid_epoch(&self, trial: u32) {
+        let state = self.state.lock().expect("no panic");
+        let busy = |state: &mut ScriptState| {
+            !state.waiting.contains(&trial) || state.steps.get(&trial).is_some_and(|steps| !steps.is_empty())
+        };
+        let (state, waited) = self.changed.wait_timeout_while(state, SOON, busy).expect("no panic");
+        drop(state);
+        assert!(!waited.timed_out(), "trial {trial} does not come to an epoch's middle");
+    }
+
     /// The next step, or none when interrupted.
     fn next(&self, trial: u32, control: &Control) -> Option<Do> {
         let mut state = self.state.lock().expect("no panic");
+        state.waiting.insert(trial);
+        self.changed.notify_all();
         loop {
             if control.interrupted() {
                 state.interrupted.push(trial);
                 return None;
             }
             if let Some(steps) = state.steps.get_mut(&trial).filter(|steps| !steps.is_empty()) {
-                return Some(steps.remove(0));
+                let step = steps.remove(0);
+                state.waiting.remove(&trial);
+                return Some(step);
             }
             // As long as a batch takes: a real objective asks as often.
             state = self.changed.wait_timeout(state, Duration::from_millis(1)).expect("no panic").0;
@@ -419,6 +436,7 @@ async fn a_stop_after_the_epoch_lets_it_end() {
     session.assign(&[0, 1]);
     worker.script.tell(0, [Do::Epoch]);
     assert_eq!(session.next().await, epoch_message(0, 1));
+    worker.script.is_amid_epoch(0);
     session.stop(0, true);
     // It waits and is dropped: the answer says that both stops are known.
     session.stop(1, true);
@@ -437,6 +455,7 @@ async fn a_stop_at_once_does_not_wait_for_the_epoch() {
     session.assign(&[0]);
     worker.script.tell(0, [Do::Epoch]);
     assert_eq!(session.next().await, epoch_message(0, 1));
+    worker.script.is_amid_epoch(0);
     session.stop(0, false);
     assert_eq!(session.next().await, finished(0, true));
 }
@@ -559,6 +578,7 @@ async fn a_drain_ends_epochs_and_waits_for_acknowledgements() {
     worker.script.tell(0, [Do::Epoch]);
     assert_eq!(session.next().await, epoch_message(0, 1));
     session.acknowledge(0, ack(1));
+    worker.script.is_amid_epoch(0);
     worker.shutdown.send(Shutdown::Drain).expect("it runs");
     assert_eq!(session.next().await, From::Ready(v1::Ready { slots: 0 }));
     assert_eq!(session.next().await, finished(1, true));
@@ -582,6 +602,7 @@ async fn a_second_signal_ends_at_once() {
     session.assign(&[0]);
     worker.script.tell(0, [Do::Epoch]);
     assert_eq!(session.next().await, epoch_message(0, 1));
+    worker.script.is_amid_epoch(0);
     worker.shutdown.send(Shutdown::Drain).expect("it runs");
     worker.shutdown.send(Shutdown::Now).expect("it runs");
     let script = Arc::clone(&worker.script);

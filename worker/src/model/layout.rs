@@ -21,6 +21,15 @@ impl Layout {
         }
     }
 
+    /// Images a step where nothing is learned: a GPU wants many; a CPU as many as its cache holds with all that is
+    /// gathered from them (256 were 1.3 times as fast as 2,048).
+    pub(crate) fn evaluation_batch(self) -> usize {
+        match self {
+            Layout::ImagesFirst => 2048,
+            Layout::ImagesLast => 256,
+        }
+    }
+
     /// A batch of this layout from `[images, features]`.
     pub(crate) fn arrange(self, batch: Tensor) -> Result<Tensor, TchError> {
         match self {

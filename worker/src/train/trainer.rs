@@ -8,9 +8,6 @@ use super::optimizer::{self, Optimizer};
 use crate::images::DeviceImages;
 use crate::model::{self, Network, Parameters};
 
-/// Images a step of the validation; the result does not depend on it but for rounding.
-const VALIDATION_BATCH: usize = 256;
-
 /// The state of one training. libtorch's generator is global: two trainings side by side in a process draw from it
 /// in turn, and only one alone gives the same curve again.
 pub struct Trainer<'a> {
@@ -126,9 +123,10 @@ impl<'a> Trainer<'a> {
         let _guard = tch::no_grad_guard();
         let weights = self.parameters.views()?;
         let count = validation.size1()?;
+        let most = self.network.layout().evaluation_batch();
         let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()))?;
-        for start in (0..count).step_by(VALIDATION_BATCH) {
-            let part = validation.f_narrow(0, start, (count - start).min(VALIDATION_BATCH as i64))?;
+        for start in (0..count).step_by(most) {
+            let part = validation.f_narrow(0, start, (count - start).min(most as i64))?;
             let batch = self.images.batch(&part, self.network.layout())?;
             let output = self.network.forward(&weights, &batch, false)?;
             sum = sum.f_add_(&output.f_mse_loss(&batch, Reduction::Sum)?)?;

@@ -2,7 +2,7 @@
 
 use foldwise_shared::ids::{AttemptKey, SessionId};
 use foldwise_shared::record::EpochRecord;
-use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+use foldwise_shared::state::{AttemptState, FailureClass, TrialState};
 
 use super::command::{ToWorker, Write};
 use super::event::EpochReport;
@@ -104,7 +104,13 @@ impl Scheduler {
         self.complete_fold(key, value, best_epoch);
     }
 
-    pub(super) fn failed(&mut self, session: SessionId, key: AttemptKey, class: FailureClass, message: String) {
+    pub(super) fn failed(
+        &mut self,
+        session: SessionId,
+        key: AttemptKey,
+        class: FailureClass,
+        message: String,
+    ) {
         if !self.is_open(session, key) {
             return;
         }
@@ -121,10 +127,6 @@ impl Scheduler {
         }
         self.give_back(key, FailureClass::Preempted, &message);
         self.send(session, ToWorker::EndRecorded { key });
-        let mut connected = self.workers.values().filter(|worker| worker.session.is_some());
-        if connected.all(|worker| worker.unfit.contains_key(&key.study)) {
-            self.set_study_state(key.study, StudyState::Paused, Some(format!("no worker can train it: {message}")));
-        }
     }
 
     /// After an attempt ended without a result: the fold is queued again, or its trial fails.
@@ -141,7 +143,12 @@ impl Scheduler {
         let tries = *failures;
         self.set_fold_state(key, TrialState::Failed);
         let tries = if tries > 1 { format!(" (attempt {tries} that ended so)") } else { String::new() };
-        self.end_trial(key.study, key.trial, TrialState::Failed, format!("{class} on fold {}{tries}: {message}", key.fold));
+        self.end_trial(
+            key.study,
+            key.trial,
+            TrialState::Failed,
+            format!("{class} on fold {}{tries}: {message}", key.fold),
+        );
     }
 
     /// After an attempt ended without an end of its fold: the fold waits again, or goes down with its trial.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber};
+use foldwise_shared::ids::{
+    Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
+};
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};

@@ -3,7 +3,7 @@
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, StudyId, TrialNumber};
 use foldwise_shared::seed::fold_seed;
 use foldwise_shared::spec::Release;
-use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 
 use super::Scheduler;
 use super::command::{Assignment, ToWorker, Write};
@@ -19,7 +19,7 @@ impl Scheduler {
             let free: Vec<String> = self
                 .workers
                 .iter()
-                .filter(|(_, worker)| worker.free_slots() > 0)
+                .filter(|(_, worker)| worker.is_free(self.now, self.options.lease_ms))
                 .map(|(incarnation, _)| incarnation.clone())
                 .collect();
             let mut leased = false;
@@ -29,6 +29,24 @@ impl Scheduler {
             if !leased {
                 return;
             }
+        }
+    }
+
+    /// Pauses every study that none of the connected workers can train.
+    pub(super) fn pause_unfit_studies(&mut self) {
+        let mut unfit = Vec::new();
+        for study in
+            self.studies.values().filter(|study| study.state == StudyState::Running && study.training == 0)
+        {
+            let mut connected =
+                self.workers.values().filter(|worker| worker.hears(self.now, self.options.lease_ms));
+            let excuses = connected.try_fold(None, |_, worker| worker.unfit.get(&study.id).map(Some));
+            if let Some(Some(message)) = excuses {
+                unfit.push((study.id, format!("no worker can train it: {message}")));
+            }
+        }
+        for (study, message) in unfit {
+            self.set_study_state(study, StudyState::Paused, Some(message));
         }
     }
 
@@ -52,6 +70,7 @@ impl Scheduler {
     }
 
     fn next_fold(&mut self, id: StudyId) -> Option<(TrialNumber, FoldIndex)> {
+        self.free_epochs(id);
         let study = self.studies.get(&id)?;
         if !study.has_epochs() {
             return None;
@@ -104,8 +123,12 @@ impl Scheduler {
         let key = AttemptKey { attempt: Attempt(slot.last_attempt.0 + 1), ..before };
         slot.last_attempt = key.attempt;
         slot.curve.clear();
-        slot.open =
-            Some(Open { attempt: key.attempt, incarnation: incarnation.to_owned(), expired: false, stopping: None });
+        slot.open = Some(Open {
+            attempt: key.attempt,
+            incarnation: incarnation.to_owned(),
+            expired: false,
+            stopping: None,
+        });
         if let Some(holder) = self.workers.get_mut(incarnation) {
             holder.attempts.insert(key);
         }
@@ -122,13 +145,30 @@ impl Scheduler {
         }
     }
 
+    /// Where nothing is in training and the epochs that are left are reserved by attempts whose workers fell silent,
+    /// these are waited for no longer.
+    fn free_epochs(&mut self, id: StudyId) {
+        let Some(study) = self.studies.get(&id) else { return };
+        if study.training > 0 || study.reserved == 0 || study.has_epochs() {
+            return;
+        }
+        let folds = study
+            .active
+            .iter()
+            .flat_map(|(number, trial)| (0..trial.folds.len()).map(|fold| (*number, FoldIndex(fold as u32))));
+        for (trial, fold) in folds.collect::<Vec<_>>() {
+            self.bury_expired(AttemptKey { study: id, trial, fold, attempt: Attempt(0) });
+        }
+    }
+
     /// The fold is given to another: the attempt whose worker fell silent is dead from now on.
     fn bury_expired(&mut self, place: AttemptKey) {
-        let Some(fold) = self.studies.get_mut(&place.study).and_then(|study| study.fold_mut(place)) else { return };
+        let Some(fold) = self.studies.get_mut(&place.study).and_then(|study| study.fold_mut(place)) else {
+            return;
+        };
         let Some(open) = &fold.open else { return };
         let key = AttemptKey { attempt: open.attempt, ..place };
         *fold.failures.entry(FailureClass::Lost).or_insert(0) += 1;
-        let message = Some("its worker fell silent".to_owned());
-        self.end_attempt(key, AttemptState::Failed, Some(FailureClass::Lost), message, None);
+        self.end_silent(key);
     }
 }

@@ -1,7 +1,7 @@
 //! How folds, trials and studies end.
 
 use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
-use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use foldwise_shared::value::short;
 
 use super::command::{Command, ToWorker, Write};
@@ -36,7 +36,11 @@ impl Scheduler {
     }
 
     pub(super) fn stop_study(&mut self, study: StudyId) {
-        if self.studies.get(&study).is_some_and(|found| matches!(found.state, StudyState::Running | StudyState::Paused)) {
+        if self
+            .studies
+            .get(&study)
+            .is_some_and(|found| matches!(found.state, StudyState::Running | StudyState::Paused))
+        {
             self.cancel_all(study, "the study was stopped");
         }
     }
@@ -72,10 +76,20 @@ impl Scheduler {
 
     pub(super) fn set_fold_state(&mut self, key: AttemptKey, state: TrialState) {
         let at = self.now;
-        let Some(fold) = self.studies.get_mut(&key.study).and_then(|study| study.fold_mut(key)) else { return };
+        let Some(fold) = self.studies.get_mut(&key.study).and_then(|study| study.fold_mut(key)) else {
+            return;
+        };
         fold.state = state;
         let (value, best_epoch) = (fold.value, fold.best_epoch);
-        self.write(Write::FoldState { study: key.study, trial: key.trial, fold: key.fold, state, value, best_epoch, at });
+        self.write(Write::FoldState {
+            study: key.study,
+            trial: key.trial,
+            fold: key.fold,
+            state,
+            value,
+            best_epoch,
+            at,
+        });
     }
 
     pub(super) fn prune(&mut self, key: AttemptKey, epoch: Option<Epoch>, decision: Decision) {
@@ -117,7 +131,14 @@ impl Scheduler {
         let (trial_value, std) = trial.value();
         self.set_fold_state(key, TrialState::Complete);
         if whole {
-            self.finish_trial(key.study, key.trial, TrialState::Complete, Some(trial_value), std, "every fold is complete".into());
+            self.finish_trial(
+                key.study,
+                key.trial,
+                TrialState::Complete,
+                Some(trial_value),
+                std,
+                "every fold is complete".into(),
+            );
         } else if let Some(decision) = decision {
             self.prune(key, None, decision);
         }
@@ -125,7 +146,9 @@ impl Scheduler {
 
     /// Decides how a trial ends: folds that wait are dropped, folds that run are stopped.
     pub(super) fn end_trial(&mut self, id: StudyId, number: TrialNumber, state: TrialState, reason: String) {
-        let Some(trial) = self.studies.get_mut(&id).and_then(|study| study.active.get_mut(&number)) else { return };
+        let Some(trial) = self.studies.get_mut(&id).and_then(|study| study.active.get_mut(&number)) else {
+            return;
+        };
         if trial.ending.is_some() {
             return;
         }
@@ -151,8 +174,7 @@ impl Scheduler {
                     self.set_fold_state(key, TrialState::Stopping);
                 }
                 Some(true) => {
-                    let message = Some("its worker fell silent".to_owned());
-                    self.end_attempt(key, AttemptState::Failed, Some(FailureClass::Lost), message, None);
+                    self.end_silent(key);
                     self.set_fold_state(key, fold_end(state));
                 }
                 None => self.set_fold_state(key, fold_end(state)),
@@ -171,15 +193,28 @@ impl Scheduler {
         ending: Option<TrialState>,
         reason: Option<String>,
     ) {
-        let Some(trial) = self.studies.get_mut(&study).and_then(|study| study.active.get_mut(&number)) else { return };
+        let Some(trial) = self.studies.get_mut(&study).and_then(|study| study.active.get_mut(&number)) else {
+            return;
+        };
         trial.state = state;
         let at = self.now;
-        self.write(Write::TrialState { study, trial: number, state, ending, value: None, std: None, reason, at });
+        self.write(Write::TrialState {
+            study,
+            trial: number,
+            state,
+            ending,
+            value: None,
+            std: None,
+            reason,
+            at,
+        });
     }
 
     /// Finishes a trial whose end is decided and of which nothing runs any more.
     pub(super) fn finish_trial_if_idle(&mut self, id: StudyId, number: TrialNumber) -> bool {
-        let Some(trial) = self.studies.get(&id).and_then(|study| study.active.get(&number)) else { return false };
+        let Some(trial) = self.studies.get(&id).and_then(|study| study.active.get(&number)) else {
+            return false;
+        };
         let Some((state, reason)) = trial.ending.clone().filter(|_| !trial.has_open()) else { return false };
         self.finish_trial(id, number, state, None, None, reason);
         true
@@ -197,7 +232,16 @@ impl Scheduler {
         let at = self.now;
         let burns_budget = state == TrialState::Failed && is_setting_error(&reason);
         let message = format!("{FAILED_IN_A_ROW} trials in a row failed; the last: {reason}");
-        self.write(Write::TrialState { study, trial, state, ending: None, value, std, reason: Some(reason), at });
+        self.write(Write::TrialState {
+            study,
+            trial,
+            state,
+            ending: None,
+            value,
+            std,
+            reason: Some(reason),
+            at,
+        });
         let Some(found) = self.studies.get_mut(&study) else { return };
         found.active.remove(&trial);
         found.failed_in_a_row = if burns_budget { found.failed_in_a_row + 1 } else { 0 };
@@ -208,8 +252,12 @@ impl Scheduler {
 
     /// Ends every study that has nothing left to do.
     pub(super) fn end_studies(&mut self) {
-        let live: Vec<StudyId> =
-            self.studies.values().filter(|study| study.state != StudyState::Ended).map(|study| study.id).collect();
+        let live: Vec<StudyId> = self
+            .studies
+            .values()
+            .filter(|study| study.state != StudyState::Ended)
+            .map(|study| study.id)
+            .collect();
         for id in live {
             self.cancel_if_out_of_epochs(id);
             let Some(study) = self.studies.get(&id).filter(|study| study.active.is_empty()) else { continue };
@@ -233,7 +281,11 @@ impl Scheduler {
     /// Nothing runs and not even one fold's epochs are left: what waits will never run.
     fn cancel_if_out_of_epochs(&mut self, id: StudyId) {
         let Some(study) = self.studies.get(&id) else { return };
-        if study.reserved > 0 || study.has_epochs() || study.state != StudyState::Running {
+        if study.training > 0
+            || study.reserved > 0
+            || study.has_epochs()
+            || study.state != StudyState::Running
+        {
             return;
         }
         let waiting: Vec<TrialNumber> = study.active.keys().copied().collect();
@@ -249,7 +301,9 @@ impl Scheduler {
         for study in self.studies.values_mut() {
             for (number, trial) in &mut study.active {
                 for (index, fold) in trial.folds.iter_mut().enumerate() {
-                    let Some(open) = fold.open.as_mut().filter(|open| open.stopping.is_none()) else { continue };
+                    let Some(open) = fold.open.as_mut().filter(|open| open.stopping.is_none()) else {
+                        continue;
+                    };
                     open.stopping = Some(StopOrder::AfterEpoch);
                     let fold = FoldIndex(index as u32);
                     stopped.push(AttemptKey { study: study.id, trial: *number, fold, attempt: open.attempt });
@@ -262,7 +316,8 @@ impl Scheduler {
     }
 
     pub(super) fn notice_drained(&mut self) {
-        let busy = self.workers.values().any(|worker| worker.session.is_some() && !worker.attempts.is_empty());
+        let busy =
+            self.workers.values().any(|worker| worker.session.is_some() && !worker.attempts.is_empty());
         if self.draining && !self.drained && !busy {
             self.drained = true;
             self.sends.push(Command::Drained);
@@ -272,7 +327,9 @@ impl Scheduler {
 
 /// Whether a reason, which starts with its class, tells of a wrong setting rather than bad luck.
 pub(super) fn is_setting_error(reason: &str) -> bool {
-    [FailureClass::Invalid, FailureClass::Error].iter().any(|class| reason.starts_with(&format!("{class} on fold")))
+    [FailureClass::Invalid, FailureClass::Error]
+        .iter()
+        .any(|class| reason.starts_with(&format!("{class} on fold")))
 }
 
 fn ordinal(percentile: f64) -> String {

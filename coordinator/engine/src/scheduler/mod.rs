@@ -103,17 +103,20 @@ impl Scheduler {
         }
         self.end_by_time();
         self.dispatch();
-        self.end_studies();
+        self.pause_unfit_studies();
         self.record_running_time();
+        self.end_studies();
         self.notice_drained();
         self.take_commands()
     }
 
     /// When something happens by itself: a lease expires, or a study's time is up.
     pub fn next_deadline(&self) -> Option<Millis> {
-        let leases = self.workers.values().filter(|worker| self.has_unexpired(worker)).map(|worker| {
-            worker.heard_at.plus(self.options.lease_ms)
-        });
+        let leases = self
+            .workers
+            .values()
+            .filter(|worker| self.has_unexpired(worker))
+            .map(|worker| worker.heard_at.plus(self.options.lease_ms));
         let budgets = self
             .studies
             .values()
@@ -145,7 +148,10 @@ impl Scheduler {
             let news = study.running_ms - study.recorded_ms;
             if news >= RUNNING_TIME_STEP_MS || (news > 0 && study.training == 0) {
                 study.recorded_ms = study.running_ms;
-                self.writes.push(Command::Write(Write::RunningTime { study: study.id, running_ms: study.running_ms }));
+                self.writes.push(Command::Write(Write::RunningTime {
+                    study: study.id,
+                    running_ms: study.running_ms,
+                }));
             }
         }
     }

@@ -6,9 +6,9 @@ use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use super::command::Command;
 use super::ending::is_setting_error;
 use super::snapshot::{Snapshot, StudySnapshot, TrialSnapshot};
-use super::study::{Fold, Open, Study, Trial};
+use super::study::{Fold, Open, StopOrder, Study, Trial};
 use super::worker::Worker;
-use super::{Options, Scheduler};
+use super::{FAILED_IN_A_ROW, Options, Scheduler};
 
 impl Scheduler {
     /// A scheduler that goes on where the store ends. Every open lease gets a full lease time, or ends at once if
@@ -53,9 +53,11 @@ impl Scheduler {
         study.running_ms = snapshot.running_ms;
         study.recorded_ms = snapshot.running_ms;
         study.spent = snapshot.epochs;
-        study.failed_in_a_row = failed_in_a_row(&snapshot.trials);
+        // So many pause the study; if it runs, a person let it go on and the count began anew.
+        study.failed_in_a_row = failed_in_a_row(&snapshot.trials) % FAILED_IN_A_ROW;
         study.next_number =
             snapshot.trials.iter().map(|trial| TrialNumber(trial.number.0 + 1)).max().unwrap_or_default();
+        let mut expired = Vec::new();
         let planned = u64::from(study.spec.train.epochs);
         for trial in snapshot.trials {
             for (index, fold) in trial.folds.iter().enumerate() {
@@ -70,22 +72,27 @@ impl Scheduler {
             let mut folds = Vec::with_capacity(trial.folds.len());
             for (index, fold) in trial.folds.into_iter().enumerate() {
                 let attempt = fold.last_attempt;
-                let key = AttemptKey { study: snapshot.id, trial: number, fold: FoldIndex(index as u32), attempt };
+                let key =
+                    AttemptKey { study: snapshot.id, trial: number, fold: FoldIndex(index as u32), attempt };
                 let holder = fold.open.map(|holder| {
                     let incarnation = holder.worker.incarnation.clone();
                     let now = self.now;
-                    let worker =
-                        self.workers.entry(incarnation.clone()).or_insert_with(|| Worker::new(holder.worker, now));
+                    let worker = self
+                        .workers
+                        .entry(incarnation.clone())
+                        .or_insert_with(|| Worker::new(holder.worker, now));
                     worker.attempts.insert(key);
                     open.push(key);
                     study.training += 1;
                     study.reserved += planned.saturating_sub(fold.curve.len() as u64);
-                    Open { attempt, incarnation, expired: false, stopping: None }
+                    let stopping = trial.ending.map(|_| StopOrder::Now);
+                    Open { attempt, incarnation, expired: false, stopping }
                 });
-                // A lease that had expired is open again, with a full lease time.
-                let state = if holder.is_some() && fold.state == TrialState::Waiting { TrialState::Running } else { fold.state };
+                if holder.is_some() && fold.state == TrialState::Waiting {
+                    expired.push(key);
+                }
                 folds.push(Fold {
-                    state,
+                    state: fold.state,
                     value: fold.value,
                     best_epoch: fold.best_epoch,
                     last_attempt: attempt,
@@ -98,6 +105,10 @@ impl Scheduler {
             study.active.insert(number, Trial { params: trial.params, state: trial.state, ending, folds });
         }
         self.studies.insert(study.id, study);
+        // A lease that had expired is open again, with a full lease time.
+        for key in expired {
+            self.set_fold_state(key, TrialState::Running);
+        }
     }
 
     fn finish_idle_trials(&mut self) {

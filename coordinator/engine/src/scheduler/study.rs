@@ -28,6 +28,7 @@ pub(super) struct Study {
     pub reserved: u64,
     /// Attempts that are open and whose lease has not expired.
     pub training: u32,
+    pub wall_time_ms: Option<i64>,
     pub running_ms: i64,
     /// What of `running_ms` is recorded.
     pub recorded_ms: i64,
@@ -123,6 +124,7 @@ impl Study {
             state: StudyState::Running,
             pruner: Pruner::from_spec(&spec),
             peers: Peers::new(spec.scheme().folds()),
+            wall_time_ms: spec.wall_time_ms(),
             spec: Arc::new(spec),
             data: Arc::new(data),
             active: BTreeMap::new(),
@@ -152,7 +154,7 @@ impl Study {
 
     /// Milliseconds until the wall-time budget is used up; none without one.
     pub fn time_left(&self) -> Option<i64> {
-        self.spec.wall_time_ms().map(|budget| budget.saturating_sub(self.running_ms))
+        self.wall_time_ms.map(|budget| budget.saturating_sub(self.running_ms))
     }
 
     /// The params of the next trial, if budget and sampler allow one.
@@ -178,7 +180,9 @@ impl Study {
     pub fn next_waiting(&self, apart: bool) -> Option<(TrialNumber, FoldIndex)> {
         self.active
             .iter()
-            .filter(|(_, trial)| trial.ending.is_none() && !(apart && trial.folds.iter().any(Fold::is_training)))
+            .filter(|(_, trial)| {
+                trial.ending.is_none() && !(apart && trial.folds.iter().any(Fold::is_training))
+            })
             .find_map(|(number, trial)| {
                 let fold = trial.folds.iter().position(|fold| fold.state == TrialState::Waiting)?;
                 Some((*number, FoldIndex(fold as u32)))

@@ -10,6 +10,8 @@ use super::event::WorkerInfo;
 use super::study::StopOrder;
 use super::{Scheduler, retries};
 
+const SILENT: &str = "its worker fell silent";
+
 pub(super) struct Worker {
     pub info: WorkerInfo,
     pub session: Option<SessionId>,
@@ -24,14 +26,29 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn new(info: WorkerInfo, now: Millis) -> Self {
-        Self { info, session: None, slots: 0, heard_at: now, attempts: BTreeSet::new(), unfit: BTreeMap::new() }
+        Self {
+            info,
+            session: None,
+            slots: 0,
+            heard_at: now,
+            attempts: BTreeSet::new(),
+            unfit: BTreeMap::new(),
+        }
     }
 
-    pub fn free_slots(&self) -> usize {
-        match self.session {
-            Some(_) => (self.slots as usize).saturating_sub(self.attempts.len()),
-            None => 0,
-        }
+    /// Nothing was heard of it for a whole lease time.
+    pub fn is_silent(&self, now: Millis, lease_ms: i64) -> bool {
+        self.heard_at.plus(lease_ms) <= now
+    }
+
+    /// Whether what it is told arrives, as far as one can know: a silent worker's stream only looks open.
+    pub fn hears(&self, now: Millis, lease_ms: i64) -> bool {
+        self.session.is_some() && !self.is_silent(now, lease_ms)
+    }
+
+    /// Whether it can take one more attempt.
+    pub fn is_free(&self, now: Millis, lease_ms: i64) -> bool {
+        self.attempts.len() < self.slots as usize && self.hears(now, lease_ms)
     }
 }
 
@@ -40,7 +57,8 @@ impl Scheduler {
         let incarnation = info.incarnation.clone();
         self.write(Write::Worker { worker: info.clone(), at: self.now });
         let now = self.now;
-        let worker = self.workers.entry(incarnation.clone()).or_insert_with(|| Worker::new(info.clone(), now));
+        let worker =
+            self.workers.entry(incarnation.clone()).or_insert_with(|| Worker::new(info.clone(), now));
         worker.info = info;
         worker.slots = 0;
         let replaced = worker.session.replace(session);
@@ -114,7 +132,8 @@ impl Scheduler {
             .map(|(incarnation, _)| incarnation.clone())
             .collect();
         for incarnation in dead {
-            let attempts = self.workers.get(&incarnation).map(|worker| worker.attempts.clone()).unwrap_or_default();
+            let attempts =
+                self.workers.get(&incarnation).map(|worker| worker.attempts.clone()).unwrap_or_default();
             for key in attempts {
                 self.give_back(key, FailureClass::Lost, "its worker's process ended");
             }
@@ -132,7 +151,10 @@ impl Scheduler {
 
     pub(super) fn has_unexpired(&self, worker: &Worker) -> bool {
         worker.attempts.iter().any(|key| {
-            self.studies.get(&key.study).and_then(|study| study.fold(*key)).is_some_and(|fold| fold.is_training())
+            self.studies
+                .get(&key.study)
+                .and_then(|study| study.fold(*key))
+                .is_some_and(|fold| fold.is_training())
         })
     }
 
@@ -141,7 +163,7 @@ impl Scheduler {
         let silent: Vec<AttemptKey> = self
             .workers
             .values()
-            .filter(|worker| worker.heard_at.plus(lease_ms) <= self.now)
+            .filter(|worker| worker.is_silent(self.now, lease_ms))
             .flat_map(|worker| worker.attempts.iter().copied())
             .collect();
         for key in silent {
@@ -154,14 +176,14 @@ impl Scheduler {
     /// The lease of an attempt ran out: its fold is queued again, but until somebody takes it the worker may come
     /// back. Where there is nothing to come back to, the attempt ends.
     fn expire(&mut self, key: AttemptKey) {
-        const SILENT: &str = "its worker fell silent";
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
         let Some(open) = fold.open.as_ref().filter(|open| !open.expired) else { return };
         let lost = fold.failures.get(&FailureClass::Lost).copied().unwrap_or(0);
         if trial.ending.is_some() || open.stopping.is_some() || lost >= retries(FailureClass::Lost) {
-            self.give_back(key, FailureClass::Lost, SILENT);
+            self.end_silent(key);
+            self.after_failure(key, FailureClass::Lost, SILENT);
             return;
         }
         if let Some(open) = study.fold_mut(key).and_then(|fold| fold.open.as_mut()) {
@@ -169,6 +191,13 @@ impl Scheduler {
         }
         study.training -= 1;
         self.set_fold_state(key, TrialState::Waiting);
+    }
+
+    /// Ends an attempt whose worker fell silent, and tells the worker for the case that its stream still works: it is
+    /// to stop before it gets another.
+    pub(super) fn end_silent(&mut self, key: AttemptKey) {
+        self.send_to_holder(key, ToWorker::Revoked { key });
+        self.end_attempt(key, AttemptState::Failed, Some(FailureClass::Lost), Some(SILENT.to_owned()), None);
     }
 
     /// The coordinator itself was away: nobody else is to blame for the silence.

@@ -8,7 +8,8 @@ use super::view::View;
 /// The line at the start.
 pub(super) fn opening(view: &View) -> String {
     let workers: Vec<&str> = view.workers().map(|(name, _)| name).collect();
-    let workers = if workers.is_empty() { String::new() } else { format!(", workers {}", workers.join(", ")) };
+    let workers =
+        if workers.is_empty() { String::new() } else { format!(", workers {}", workers.join(", ")) };
     format!("study {}: {}{workers}", view.study, view.progress())
 }
 

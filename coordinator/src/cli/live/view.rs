@@ -63,7 +63,8 @@ impl View {
     pub fn new(info: &LiveInfo) -> Self {
         let LiveInfo { spec, study, trials, workers } = info;
         let unfinished = trials.iter().filter(|trial| !trial.state.is_finished());
-        let epochs_of = |trial: &TrialRecord| trial.folds.iter().map(|fold| u64::from(fold.epochs)).sum::<u64>();
+        let epochs_of =
+            |trial: &TrialRecord| trial.folds.iter().map(|fold| u64::from(fold.epochs)).sum::<u64>();
         let mut finished = study.trials.clone();
         finished.retain(|state, _| state.is_finished());
         let mut view = Self {
@@ -100,7 +101,9 @@ impl View {
             StudyEvent::FoldFinished { trial, fold, worker, .. }
             | StudyEvent::AttemptStopped { trial, fold, worker }
             | StudyEvent::AttemptFailed { trial, fold, worker, .. } => self.end_task(worker, *trial, *fold),
-            StudyEvent::TrialFinished { trial, state, value, .. } => self.on_trial_end(*trial, *state, *value),
+            StudyEvent::TrialFinished { trial, state, value, .. } => {
+                self.on_trial_end(*trial, *state, *value)
+            }
             StudyEvent::StudyChanged { state, .. } => self.state = *state,
         }
     }
@@ -140,10 +143,11 @@ impl View {
 
     fn task(&mut self, worker: &str, trial: TrialNumber, fold: FoldIndex) -> &mut Task {
         let tasks = &mut self.workers.entry(worker.to_owned()).or_default().tasks;
-        let at = tasks.iter().position(|task| (task.trial, task.fold) == (trial, fold)).unwrap_or_else(|| {
-            tasks.push(Task { trial, fold, epoch: Epoch(0), loss: None, best: None, stopping: false });
-            tasks.len() - 1
-        });
+        let at =
+            tasks.iter().position(|task| (task.trial, task.fold) == (trial, fold)).unwrap_or_else(|| {
+                tasks.push(Task { trial, fold, epoch: Epoch(0), loss: None, best: None, stopping: false });
+                tasks.len() - 1
+            });
         &mut tasks[at]
     }
 
@@ -160,7 +164,8 @@ impl View {
             Goal::Trials(trials) => {
                 let whole = f64::from(self.folds) * f64::from(self.epochs_per_fold);
                 // It ends with its last fold and not with its last epoch.
-                let open: f64 = self.open.values().map(|epochs| (*epochs as f64 / whole.max(1.0)).min(0.99)).sum();
+                let open: f64 =
+                    self.open.values().map(|epochs| (*epochs as f64 / whole.max(1.0)).min(0.99)).sum();
                 (f64::from(self.finished()) + open) / f64::from(trials.max(1))
             }
             Goal::Epochs(epochs) => self.epochs as f64 / epochs.max(1) as f64,
@@ -204,12 +209,14 @@ impl View {
         parts.join(" · ")
     }
 
-    /// What is counted, of how much: `trial 3 of 12`.
+    /// What is counted, of how much: `3/12 trials`.
     pub fn progress(&self) -> String {
         match self.goal {
             Goal::Trials(trials) => format!("{}/{trials} trials", self.finished()),
             Goal::Epochs(epochs) => format!("{}/{epochs} epochs, {} trials", self.epochs, self.finished()),
-            Goal::WallTime(_) | Goal::Unknown => format!("{} trials, {} epochs", self.finished(), self.epochs),
+            Goal::WallTime(_) | Goal::Unknown => {
+                format!("{} trials, {} epochs", self.finished(), self.epochs)
+            }
         }
     }
 
@@ -298,7 +305,11 @@ mod tests {
         view.on_event(&samples::started(5, 0, "w1"));
         view.on_event(&samples::trial_finished(5, TrialState::Pruned, None));
         assert_eq!(line_of(&view, "w1"), "trial 5 fold 0 epoch 0/8 stopping");
-        view.on_event(&StudyEvent::AttemptStopped { trial: TrialNumber(5), fold: FoldIndex(0), worker: "w1".into() });
+        view.on_event(&StudyEvent::AttemptStopped {
+            trial: TrialNumber(5),
+            fold: FoldIndex(0),
+            worker: "w1".into(),
+        });
         assert_eq!(line_of(&view, "w1"), "waiting");
     }
 
@@ -325,7 +336,10 @@ mod tests {
         view.on_event(&samples::created(6));
         view.on_event(&samples::trial_finished(6, TrialState::Complete, Some(0.01)));
         assert_eq!(view.best, Some(Best { number: TrialNumber(6), value: 0.01 }));
-        assert_eq!(view.study_line(Duration::ZERO), "6/12 trials · 4 complete, 1 pruned, 1 failed · best 0.01 (trial 6)");
+        assert_eq!(
+            view.study_line(Duration::from_secs(60)),
+            "6/12 trials · 4 complete, 1 pruned, 1 failed · best 0.01 (trial 6) · 2m 55s left"
+        );
     }
 
     #[test]

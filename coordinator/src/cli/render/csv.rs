@@ -27,7 +27,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn studies<W: Write>(records: &[StudyRecord], csv: &mut Writer<W>) -> csv::Result<()> {
-    let mut header: Vec<String> = ["id", "name", "state", "message", "direction", "images"].map(str::to_owned).into();
+    let mut header: Vec<String> =
+        ["id", "name", "state", "message", "direction", "images"].map(str::to_owned).into();
     header.extend(TrialState::ALL.iter().map(|state| format!("trials.{state}")));
     header.extend(["epochs", "running_ms", "created_at", "best.number", "best.value"].map(str::to_owned));
     csv.write_record(&header)?;
@@ -40,7 +41,9 @@ fn studies<W: Write>(records: &[StudyRecord], csv: &mut Writer<W>) -> csv::Resul
             record.direction.to_string(),
             record.images.to_string(),
         ];
-        row.extend(TrialState::ALL.iter().map(|state| record.trials.get(state).copied().unwrap_or(0).to_string()));
+        row.extend(
+            TrialState::ALL.iter().map(|state| record.trials.get(state).copied().unwrap_or(0).to_string()),
+        );
         row.extend([
             record.epochs.to_string(),
             record.running_ms.to_string(),
@@ -60,7 +63,10 @@ fn trials<W: Write>(records: &[TrialRecord], csv: &mut Writer<W>) -> csv::Result
         ["number", "state", "value", "std", "reason", "created_at", "finished_at"].map(str::to_owned).into();
     header.extend(params.iter().map(|name| format!("param.{name}")));
     for fold in 0..folds {
-        header.extend(["state", "value", "best_epoch", "epochs", "attempts"].map(|column| format!("fold.{fold}.{column}")));
+        header.extend(
+            ["state", "value", "best_epoch", "epochs", "attempts"]
+                .map(|column| format!("fold.{fold}.{column}")),
+        );
     }
     csv.write_record(&header)?;
     for trial in records {
@@ -91,7 +97,16 @@ fn trials<W: Write>(records: &[TrialRecord], csv: &mut Writer<W>) -> csv::Result
 
 fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<()> {
     csv.write_record([
-        "trial", "fold", "attempt", "epoch", "train_loss", "validation_loss", "learning_rate", "seconds", "diverged", "at",
+        "trial",
+        "fold",
+        "attempt",
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "learning_rate",
+        "seconds",
+        "diverged",
+        "at",
     ])?;
     for record in records {
         csv.write_record([
@@ -113,7 +128,12 @@ fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<
 fn fetched<W: Write>(rows: &[FetchedRow], csv: &mut Writer<W>) -> csv::Result<()> {
     csv.write_record(["dataset", "path", "bytes", "downloaded_from"])?;
     for row in rows {
-        csv.write_record([row.dataset.clone(), row.path.clone(), optional(&row.bytes), optional(&row.downloaded_from)])?;
+        csv.write_record([
+            row.dataset.clone(),
+            row.path.clone(),
+            optional(&row.bytes),
+            optional(&row.downloaded_from),
+        ])?;
     }
     Ok(())
 }

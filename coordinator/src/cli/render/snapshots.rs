@@ -71,8 +71,14 @@ fn curve() {
 #[test]
 fn nothing_is_a_header_or_an_empty_list() {
     assert_eq!(shown(Answer::Trials(&[]), Format::Json), "[]\n");
-    assert_eq!(shown(Answer::Trials(&[]), Format::Table), "trial  state  value  std  folds  epochs  finished  reason\n");
-    assert_eq!(shown(Answer::Trials(&[]), Format::Csv), "number,state,value,std,reason,created_at,finished_at\n");
+    assert_eq!(
+        shown(Answer::Trials(&[]), Format::Table),
+        "trial  state  value  std  folds  epochs  finished  reason\n"
+    );
+    assert_eq!(
+        shown(Answer::Trials(&[]), Format::Csv),
+        "number,state,value,std,reason,created_at,finished_at\n"
+    );
 }
 
 #[test]

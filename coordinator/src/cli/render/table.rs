@@ -30,7 +30,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn studies(records: &[StudyRecord]) -> String {
-    let mut grid = Grid::new(&["<study", "<state", "<trials", ">epochs", ">best", ">trial", ">time", "<created"]);
+    let mut grid =
+        Grid::new(&["<study", "<state", "<trials", ">epochs", ">best", ">trial", ">time", "<created"]);
     for record in records {
         grid.row([
             record.name.clone(),
@@ -72,9 +73,14 @@ fn study(record: &StudyRecord) -> String {
     let all: u32 = record.trials.values().sum();
     let detail = if all == 0 { String::new() } else { format!(": {}", counts(&record.trials)) };
     pairs.row("trials", format!("{all}{}{detail}", of(budget.trials.map(|limit| limit.to_string()))));
-    pairs.row("epochs", format!("{}{}", record.epochs, of(budget.total_epochs.map(|limit| limit.to_string()))));
+    pairs.row(
+        "epochs",
+        format!("{}{}", record.epochs, of(budget.total_epochs.map(|limit| limit.to_string()))),
+    );
     pairs.row("time", format!("{}{}", span(record.running_ms), of(budget.wall_time)));
-    let best = record.best.map(|best| format!("trial {}: {} ({})", best.number, short(best.value), record.direction));
+    let best = record
+        .best
+        .map(|best| format!("trial {}: {} ({})", best.number, short(best.value), record.direction));
     pairs.row("best", text(best));
     pairs.row("created", moment(record.created_at));
     pairs.row("data digest", &record.data_digest);
@@ -108,7 +114,7 @@ fn pruner(spec: &StudySpec) -> String {
     match spec.pruner.kind {
         PrunerKind::None => "none".to_owned(),
         PrunerKind::Median => format!(
-            "median, after {} trials and {} epochs",
+            "median, startup_trials {}, warmup_epochs {}",
             spec.pruner.startup_trials.unwrap_or(0),
             spec.pruner.warmup_epochs.unwrap_or(0)
         ),
@@ -192,7 +198,8 @@ fn explain(decision: &DecisionRecord) -> String {
         Some(epoch) => format!("on fold {fold} at epoch {epoch}, its best so far"),
         None => format!("after fold {fold}, the mean of its finished folds"),
     };
-    let (own, threshold, percentile) = (short(decision.own), short(decision.threshold), short(decision.percentile));
+    let (own, threshold, percentile) =
+        (short(decision.own), short(decision.threshold), short(decision.percentile));
     format!(
         "pruned by rule {rule}: {place} was {own}, and it had to reach {threshold}, percentile {percentile} of {peers} peers"
     )
@@ -222,7 +229,9 @@ fn curve(records: &[EpochRecord]) -> String {
         ">seconds",
     ]);
     for record in records {
-        let loss = |loss: Option<f64>| if record.diverged && loss.is_none() { "diverged".into() } else { number(loss) };
+        let loss = |loss: Option<f64>| {
+            if record.diverged && loss.is_none() { "diverged".into() } else { number(loss) }
+        };
         grid.row([
             record.trial.to_string(),
             record.fold.to_string(),
@@ -252,7 +261,8 @@ fn data(summary: &DataSummary) -> String {
     pairs.row("found in", &summary.origin);
     pairs.row("training", format!("{} images of {}x{}", summary.train_images, summary.height, summary.width));
     pairs.row("test", text(summary.test_images.map(|count| format!("{count} images"))));
-    let classes: Vec<String> = summary.classes.iter().map(|(class, count)| format!("{class}: {count}")).collect();
+    let classes: Vec<String> =
+        summary.classes.iter().map(|(class, count)| format!("{class}: {count}")).collect();
     pairs.row("classes", if classes.is_empty() { "-".to_owned() } else { classes.join(", ") });
     pairs.row("digest", &summary.digest);
     format!("{}\n\n{}\n", pairs.finish(), summary.sketch.trim_end())
@@ -260,8 +270,11 @@ fn data(summary: &DataSummary) -> String {
 
 /// Trials by state in words, such as `7 complete, 5 pruned`.
 pub(in crate::cli) fn counts(trials: &BTreeMap<TrialState, u32>) -> String {
-    let words: Vec<String> =
-        trials.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+    let words: Vec<String> = trials
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 

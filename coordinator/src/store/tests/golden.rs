@@ -84,7 +84,11 @@ fn every_version_opens() {
         let reader = store.reader().expect("a reader");
         let study = &model().studies[0];
         assert_eq!(reader.studies().expect("studies"), [study.record(1)], "{name}");
-        assert_eq!(reader.trials(StudyId(1), &TrialQuery::default()).expect("trials"), study.trials(), "{name}");
+        assert_eq!(
+            reader.trials(StudyId(1), &TrialQuery::default()).expect("trials"),
+            study.trials(),
+            "{name}"
+        );
         assert_eq!(reader.curve(StudyId(1), None, true).expect("rows"), study.curve(true), "{name}");
         assert_eq!(reader.decisions(StudyId(1), None).expect("decisions").len(), 1, "{name}");
 

@@ -108,7 +108,13 @@ fn key(study: i64, trial: u32, fold: u32, attempt: u32) -> AttemptKey {
 }
 
 fn started(key: AttemptKey, lease: i64, worker: WorkerInfo, start: u32) -> Write {
-    Write::AttemptStarted { key, lease: LeaseId(lease), worker, start_epoch: Epoch(start), at: Millis(3_000 + lease) }
+    Write::AttemptStarted {
+        key,
+        lease: LeaseId(lease),
+        worker,
+        start_epoch: Epoch(start),
+        at: Millis(3_000 + lease),
+    }
 }
 
 fn ended(key: AttemptKey, state: AttemptState, failure: Option<FailureClass>) -> Write {
@@ -143,7 +149,14 @@ fn epoch(key: AttemptKey, epoch: u32, loss: Option<f64>) -> Write {
     Write::Epoch { study: key.study, record: epoch_record(key, epoch, loss), worker: "w".into() }
 }
 
-fn trial_state(study: i64, trial: u32, state: TrialState, value: Option<f64>, reason: &str, at: i64) -> Write {
+fn trial_state(
+    study: i64,
+    trial: u32,
+    state: TrialState,
+    value: Option<f64>,
+    reason: &str,
+    at: i64,
+) -> Write {
     Write::TrialState {
         study: StudyId(study),
         trial: TrialNumber(trial),

@@ -76,7 +76,14 @@ impl Model {
         let id = i64::from(place) + 1;
         let message = c.is_multiple_of(2).then(|| format!("message {c}"));
         match kind {
-            2 => return Some(Write::StudyState { study: StudyId(id), state: word(StudyState::ALL, b), message, at: time }),
+            2 => {
+                return Some(Write::StudyState {
+                    study: StudyId(id),
+                    state: word(StudyState::ALL, b),
+                    message,
+                    at: time,
+                });
+            }
             3 => return Some(Write::RunningTime { study: StudyId(id), running_ms: b.into() }),
             4 | 5 => return Some(trial(id, chosen.trials.len() as u32, b % 3 + 1)),
             _ => {}
@@ -158,8 +165,12 @@ impl Model {
                 self.workers += u32::from(number == self.workers);
             }
             Write::Trial { study, trial, params, origins, folds, at } => {
-                let fold =
-                    || ModelFold { state: TrialState::Waiting, value: None, best_epoch: None, attempts: Vec::new() };
+                let fold = || ModelFold {
+                    state: TrialState::Waiting,
+                    value: None,
+                    best_epoch: None,
+                    attempts: Vec::new(),
+                };
                 let record = TrialRecord {
                     number: *trial,
                     state: TrialState::Waiting,

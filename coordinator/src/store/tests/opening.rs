@@ -19,15 +19,19 @@ fn check_refused(path: &Path, part: &str, user_error: bool) {
         assert!(text.contains(part), "{text}");
         assert!(text.contains(&path.display().to_string()), "{text}");
         assert_eq!(error.is_user_error(), user_error, "{text}");
-        assert_eq!(contents(folder), before, "{text}");
+        assert!(contents(folder) == before, "something was changed: {text}");
     }
 }
 
+/// The files with their bytes, but for SQLite's shared memory, in which readers leave marks.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     let mut files: Vec<_> = entries
-        .map(|entry| (entry.file_name().into_string().expect("a name"), fs::read(entry.path()).unwrap_or_default()))
+        .map(|entry| {
+            (entry.file_name().into_string().expect("a name"), fs::read(entry.path()).unwrap_or_default())
+        })
         .collect();
+    files.retain(|(name, _)| !name.ends_with("-shm"));
     files.sort();
     files
 }
@@ -136,7 +140,7 @@ fn a_second_coordinator_is_refused() {
         let error = Store::open(name).err().expect("it is held");
         assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
         assert!(matches!(error, StoreError::Held { .. }) && !error.is_user_error());
-        assert_eq!(contents(folder.path()), before);
+        assert!(contents(folder.path()) == before, "something was changed");
     }
     drop(store);
     Store::open(&link).expect("it is free");

@@ -58,7 +58,8 @@ fn check_view(store: &Store, model: &Model) {
             .and_then(Iterator::collect)
             .expect("rows");
         let live = study.curve(false);
-        let live = live.iter().map(|row| (row.trial.0, row.fold.0, row.epoch.0, row.attempt.0, row.validation_loss));
+        let live =
+            live.iter().map(|row| (row.trial.0, row.fold.0, row.epoch.0, row.attempt.0, row.validation_loss));
         assert_eq!(rows, live.collect::<Vec<_>>());
     }
 }

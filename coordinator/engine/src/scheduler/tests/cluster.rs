@@ -54,7 +54,9 @@ pub enum Happening {
     /// A person or the system says something to the coordinator.
     Say(Event),
     Fault,
-    Restart { forget_workers: bool },
+    Restart {
+        forget_workers: bool,
+    },
     /// Whoever paused a study lets it go on, for all that is wrong is over.
     Unpause,
 }
@@ -116,7 +118,12 @@ impl World {
         }
         let Some(happening) = self.queue.remove(&(at, order)) else { return false };
         self.now = self.now.max(at);
-        assert!(self.order < 1_000_000 && self.now < Millis(1_000_000_000), "it does not end");
+        let states = || self.store.studies.values().map(|row| (row.state, &row.message)).collect::<Vec<_>>();
+        assert!(
+            self.order < 1_000_000 && self.now < Millis(1_000_000_000),
+            "it does not end: {:?}",
+            states()
+        );
         self.happen(happening);
         self.doomed.is_some() || !self.is_calm() || !self.is_over()
     }
@@ -126,7 +133,8 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        let created = !self.queue.values().any(|happening| matches!(happening, Happening::Say(Event::CreateStudy(_))));
+        let created =
+            !self.queue.values().any(|happening| matches!(happening, Happening::Say(Event::CreateStudy(_))));
         created && self.store.studies.values().all(|study| study.state == StudyState::Ended)
     }
 
@@ -151,7 +159,9 @@ impl World {
                 }
             }
             Happening::Connect(index, incarnation) => {
-                if self.processes[index].info.incarnation == incarnation && self.processes[index].session.is_none() {
+                if self.processes[index].info.incarnation == incarnation
+                    && self.processes[index].session.is_none()
+                {
                     self.connect(index);
                 }
             }
@@ -183,7 +193,8 @@ impl World {
         if let Some(twin) = &mut self.twin {
             let theirs = twin.handle(self.now, event.clone());
             let lasting = |commands: &[Command]| -> Vec<Command> {
-                let is_time = |command: &&Command| matches!(command, Command::Write(Write::RunningTime { .. }));
+                let is_time =
+                    |command: &&Command| matches!(command, Command::Write(Write::RunningTime { .. }));
                 commands.iter().filter(|command| !is_time(command)).cloned().collect()
             };
             assert_eq!(lasting(&commands), lasting(&theirs), "{event:?}");
@@ -211,7 +222,7 @@ impl World {
             match command {
                 Command::Write(_) => {}
                 Command::Send { session, message } => self.send_down(session, message),
-                Command::Close { session } => drop(self.links.remove(&session)),
+                Command::Close { session } => self.close(session),
                 Command::Drained => self.later(500, Happening::Restart { forget_workers: false }),
             }
         }
@@ -270,7 +281,8 @@ impl World {
     pub fn connect(&mut self, index: usize) {
         self.last_session += 1;
         let session = SessionId(self.last_session);
-        self.links.insert(session, Link { worker: index, up: true, last: [self.now; 2], muted_until: self.now });
+        self.links
+            .insert(session, Link { worker: index, up: true, last: [self.now; 2], muted_until: self.now });
         let process = &mut self.processes[index];
         process.session = Some(session);
         let hello = Event::Hello { session, worker: process.info.clone(), held: process.held() };
@@ -290,6 +302,16 @@ impl World {
         }
         if told {
             self.send_up(session, Event::SessionClosed { session });
+        }
+    }
+
+    /// The coordinator closes a stream. The worker gave it up already, or sees that and opens another: a hello that
+    /// was on its way for long can replace a newer one.
+    fn close(&mut self, session: SessionId) {
+        let Some(link) = self.links.remove(&session) else { return };
+        if self.processes[link.worker].session == Some(session) {
+            self.processes[link.worker].session = None;
+            self.connect_in(link.worker, 100);
         }
     }
 
@@ -363,7 +385,8 @@ impl World {
     pub fn send_new(&mut self, index: usize, before: usize) {
         let process = &self.processes[index];
         let Some(session) = process.session else { return };
-        let news: Vec<Event> = process.outbox.iter().skip(before).map(|message| message.on(session)).collect();
+        let news: Vec<Event> =
+            process.outbox.iter().skip(before).map(|message| message.on(session)).collect();
         for event in news {
             self.send_up(session, event);
         }

@@ -54,7 +54,8 @@ impl World {
 
     /// A process dies; whoever started it says so or nobody does. Another takes its place.
     pub fn crash(&mut self, index: usize) {
-        let (closed, in_flight_arrives, reported) = (self.rng.chance(50), self.rng.chance(50), self.rng.chance(50));
+        let (closed, in_flight_arrives, reported) =
+            (self.rng.chance(50), self.rng.chance(50), self.rng.chance(50));
         self.disconnect(index, closed, in_flight_arrives);
         let name = self.processes[index].info.name.clone();
         self.replace_process(index);

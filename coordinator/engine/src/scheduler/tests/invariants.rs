@@ -37,7 +37,8 @@ impl Word {
         else {
             return None;
         };
-        let worker = scheduler.sessions.get(session).and_then(|incarnation| scheduler.workers.get(incarnation));
+        let worker =
+            scheduler.sessions.get(session).and_then(|incarnation| scheduler.workers.get(incarnation));
         Some(Self {
             session: *session,
             key: *key,
@@ -85,7 +86,9 @@ fn touched(commands: &[Command]) -> BTreeSet<(StudyId, TrialNumber)> {
         | Write::Decision { study, trial, .. } => Some((*study, *trial)),
         Write::AttemptStarted { key, .. } | Write::AttemptEnded { key, .. } => Some((key.study, key.trial)),
         Write::Epoch { study, record, .. } => Some((*study, record.trial)),
-        Write::Study { .. } | Write::StudyState { .. } | Write::RunningTime { .. } | Write::Worker { .. } => None,
+        Write::Study { .. } | Write::StudyState { .. } | Write::RunningTime { .. } | Write::Worker { .. } => {
+            None
+        }
     });
     trials.collect()
 }
@@ -95,7 +98,10 @@ fn at_most_one_live_attempt(fold: &FoldRow) {
         Some((newest, older)) => (Some(newest), older),
         None => (None, &[][..]),
     };
-    assert!(older.iter().all(|attempt| attempt.state != AttemptState::Running), "an older attempt lives: {fold:?}");
+    assert!(
+        older.iter().all(|attempt| attempt.state != AttemptState::Running),
+        "an older attempt lives: {fold:?}"
+    );
     assert_eq!(newest.is_some_and(|newest| newest.state == AttemptState::Running), fold.open().is_some());
 }
 
@@ -151,11 +157,19 @@ fn states_are_consistent(trial: &TrialRow) {
             // A fold whose lease has expired waits, and its worker may come back.
             TrialState::Waiting => assert!(!trial.state.is_finished() && fold.value.is_none()),
             TrialState::Running => assert!(fold.open().is_some() && trial.state == TrialState::Running),
-            TrialState::Stopping => assert!(fold.open().is_some() && trial.state == TrialState::Stopping, "{trial:?}"),
+            TrialState::Stopping => {
+                assert!(fold.open().is_some() && trial.state == TrialState::Stopping, "{trial:?}")
+            }
             TrialState::Complete => fold_value_is_the_best_of_its_curve(fold),
-            TrialState::Failed => assert!(fold.open().is_none() && leads_to(trial, TrialState::Failed), "{trial:?}"),
-            TrialState::Pruned => assert!(fold.open().is_none() && leads_to(trial, TrialState::Pruned), "{trial:?}"),
-            TrialState::Cancelled => assert!(fold.open().is_none() && (trial.state.is_finished() || trial.ending.is_some())),
+            TrialState::Failed => {
+                assert!(fold.open().is_none() && leads_to(trial, TrialState::Failed), "{trial:?}")
+            }
+            TrialState::Pruned => {
+                assert!(fold.open().is_none() && leads_to(trial, TrialState::Pruned), "{trial:?}")
+            }
+            TrialState::Cancelled => {
+                assert!(fold.open().is_none() && (trial.state.is_finished() || trial.ending.is_some()))
+            }
         }
     }
     let open = trial.folds.iter().filter(|fold| fold.open().is_some()).count();
@@ -169,7 +183,9 @@ fn states_are_consistent(trial: &TrialRow) {
         TrialState::Stopping => assert!(open > 0, "{trial:?}"),
         TrialState::Complete => value_is_the_mean_of_the_folds(trial),
         TrialState::Pruned | TrialState::Cancelled => assert_eq!(open, 0),
-        TrialState::Failed => assert!(open == 0 && trial.folds.iter().any(|fold| fold.state == TrialState::Failed)),
+        TrialState::Failed => {
+            assert!(open == 0 && trial.folds.iter().any(|fold| fold.state == TrialState::Failed))
+        }
     }
     let finished = trial.folds.iter().all(|fold| fold.state.is_finished());
     assert_eq!(trial.state.is_finished(), finished, "{trial:?}");
@@ -208,7 +224,10 @@ fn budgets_are_never_exceeded(step: &Step) {
         let budget = &study.spec.budget;
         let row = &step.store.studies[id];
         assert!(budget.trials.is_none_or(|trials| row.trials.len() <= trials as usize), "budget.trials");
-        assert!(budget.total_epochs.is_none_or(|total| study.spent + study.reserved <= total), "budget.total_epochs");
+        assert!(
+            budget.total_epochs.is_none_or(|total| study.spent + study.reserved <= total),
+            "budget.total_epochs"
+        );
         let Some(wall_time) = study.spec.wall_time_ms() else { continue };
         let in_time = study.running_ms < wall_time;
         let over = matches!(study.state, StudyState::Stopping | StudyState::Ended);
@@ -226,7 +245,9 @@ fn a_message_of_a_dead_attempt_changes_nothing(step: &Step) {
         let bad = match command {
             Command::Write(Write::AttemptEnded { key, .. }) => *key == word.key,
             Command::Write(Write::Epoch { .. } | Write::Decision { .. }) => true,
-            Command::Send { message: ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. }, .. } => true,
+            Command::Send {
+                message: ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. }, ..
+            } => true,
             _ => false,
         };
         assert!(!bad, "{:?} led to {command:?}", step.event);
@@ -274,7 +295,11 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
             let stored = &row.trials[number.0 as usize];
             assert!(!stored.state.is_finished());
             for (index, (fold, stored)) in trial.folds.iter().zip(&stored.folds).enumerate() {
-                assert_eq!((fold.state, fold.value), (stored.state, stored.value), "trial {number} fold {index}");
+                assert_eq!(
+                    (fold.state, fold.value),
+                    (stored.state, stored.value),
+                    "trial {number} fold {index}"
+                );
                 assert_eq!(fold.open.is_some(), stored.open().is_some());
                 let Some(open) = &fold.open else { continue };
                 let fold_index = FoldIndex(index as u32);

@@ -92,7 +92,8 @@ impl Plan {
     pub fn random(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let studies = (0..rng.pick(&[1, 1, 2, 3])).map(|_| new_study(random_spec(&mut rng))).collect();
-        let workers = (0..rng.between(1, 6)).map(|_| (rng.between(1, 3) as u32, rng.between(100, 3_000))).collect();
+        let workers =
+            (0..rng.between(1, 6)).map(|_| (rng.between(1, 3) as u32, rng.between(100, 3_000))).collect();
         let lease_ms = rng.pick(&[2_000, 10_000, 30_000]);
         let fault_every = (!rng.chance(10)).then(|| rng.pick(&[300, 1_000, 5_000, 20_000]));
         let calm_at = rng.between(1_000, 120_000);
@@ -149,7 +150,8 @@ pub fn random_spec(rng: &mut Rng) -> StudySpec {
         spec.sampler.points = Some(rng.between(1, 3) as u32);
     }
     let whole_trial = spec.scheme().folds() * spec.train.epochs;
-    spec.budget.trials = (rng.chance(70) || spec.sampler.kind == SamplerKind::Grid).then(|| rng.between(1, 12) as u32);
+    spec.budget.trials =
+        (rng.chance(70) || spec.sampler.kind == SamplerKind::Grid).then(|| rng.between(1, 12) as u32);
     spec.budget.total_epochs = (spec.budget.trials.is_none() || rng.chance(40))
         .then(|| rng.between(i64::from(spec.train.epochs), i64::from(whole_trial) * 8) as u64);
     spec.budget.wall_time = rng.chance(30).then(|| format!("{}ms", rng.between(500, 60_000)));

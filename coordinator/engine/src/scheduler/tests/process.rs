@@ -49,7 +49,9 @@ impl Message {
         match &self.word {
             Say::Epoch(report) => Event::Epoch { session, key, report: *report },
             Say::Finished { stopped } => Event::Finished { session, key, stopped: *stopped },
-            Say::Failed(class) => Event::Failed { session, key, class: *class, message: "it went wrong".into() },
+            Say::Failed(class) => {
+                Event::Failed { session, key, class: *class, message: "it went wrong".into() }
+            }
             Say::Declined => Event::Declined { session, key, message: "the data is not here".into() },
         }
     }
@@ -57,7 +59,8 @@ impl Message {
 
 impl Process {
     pub fn new(name: &str, incarnation: u64, slots: u32, epoch_ms: i64) -> Self {
-        let (name, incarnation, device) = (name.to_owned(), format!("{name}-{incarnation:06}"), "cpu".to_owned());
+        let (name, incarnation, device) =
+            (name.to_owned(), format!("{name}-{incarnation:06}"), "cpu".to_owned());
         Self {
             info: WorkerInfo { name, incarnation, device },
             slots,
@@ -121,7 +124,8 @@ impl Process {
         task.trained += 1;
         let validation_loss = task.nature.loss(key.fold, task.trained);
         let epoch = Epoch(task.trained);
-        let report = EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+        let report =
+            EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
         let last = task.trained == task.epochs || (task.eager && task.trained == task.epochs - 1);
         let stopped = task.stop_after_epoch && !last;
         self.outbox.push_back(Message { key, word: Say::Epoch(report) });

@@ -1,1 +1,222 @@
-//! Small stories as text.
+//! Small stories as text: a line says what happens and, after `=>`, what comes of it.
+//!
+//! What happens: `join a 2` (hello and two slots), `back a 0/0#1 ..` (hello on a new stream, holding these),
+//! `beat a`, `lost a` (its stream closes), `dies a`, `epoch a 0/0#1 0.5` (the next epoch; a number before a colon
+//! is the epoch), `end a 0/0#1`, `stopped a 0/0#1`, `fail a 0/0#1 error`, `decline a 0/0#1`, `wait 30s` (all ticks
+//! that are due), `late 30s` (time passes unnoticed), `overslept 30s`, `pause`, `unpause`, `stop`, `drain`,
+//! `restart`, `restart forget`.
+//!
+//! What comes of it: `a trains 0/0#1`, `a stops 0/0#1`, `a stops 0/0#1 after the epoch`, `a drops 0/0#1` (revoked),
+//! `ok` (recorded), `closed`, `drained`, `trial 0 complete 0.5`, `trial 0 pruned`, `study ended`, and
+//! `lost 0/0#1` for an attempt that failed.
+
+use std::collections::BTreeMap;
+
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, Millis, SessionId, StudyId, TrialNumber};
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::state::TrialState;
+
+use super::super::*;
+use super::plan::{new_study, plain_spec};
+use super::store::Store;
+
+const STUDY: StudyId = StudyId(1);
+
+/// Plays a story on the study of [`plain_spec`], changed, and compares what comes of every line.
+pub fn check(change: impl FnOnce(&mut StudySpec), story: &str) -> Scenario {
+    let mut spec = plain_spec();
+    change(&mut spec);
+    let mut scenario = Scenario::new(spec);
+    scenario.play(story);
+    scenario
+}
+
+pub struct Scenario {
+    now: Millis,
+    scheduler: Scheduler,
+    pub store: Store,
+    /// The stream of each worker.
+    sessions: BTreeMap<String, SessionId>,
+    last_session: u64,
+}
+
+impl Scenario {
+    fn new(spec: StudySpec) -> Self {
+        let now = Millis(0);
+        let (scheduler, _) = Scheduler::restore(Snapshot::default(), Options::default(), now);
+        let mut scenario =
+            Self { now, scheduler, store: Store::default(), sessions: BTreeMap::new(), last_session: 0 };
+        scenario.tell(Event::CreateStudy(Box::new(new_study(spec))));
+        scenario
+    }
+
+    pub fn play(&mut self, story: &str) {
+        for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (happens, expected) = line.split_once("=>").unwrap_or((line, ""));
+            let words: Vec<&str> = happens.split_whitespace().collect();
+            let outcome = self.happen(&words).join(", ");
+            assert_eq!(outcome, expected.trim(), "after `{}`", happens.trim());
+        }
+    }
+
+    /// Why a trial ended, or will.
+    pub fn reason(&self, number: usize) -> &str {
+        self.store.studies[&STUDY].trials[number].reason.as_deref().expect("a reason")
+    }
+
+    pub fn message(&self) -> &str {
+        self.store.studies[&STUDY].message.as_deref().expect("a message")
+    }
+
+    fn happen(&mut self, words: &[&str]) -> Vec<String> {
+        match *words {
+            ["join", worker, slots] => {
+                self.hello(worker, &[]);
+                self.tell(Event::Ready { session: self.session(worker), slots: number(slots) })
+            }
+            ["back", worker, ref held @ ..] => {
+                let mut outcome = self.hello(worker, held);
+                outcome.extend(self.tell(Event::Ready { session: self.session(worker), slots: 1 }));
+                outcome
+            }
+            ["beat", worker] => self.tell(Event::Heartbeat { session: self.session(worker) }),
+            ["lost", worker] => self.tell(Event::SessionClosed { session: self.session(worker) }),
+            ["dies", name] => self.tell(Event::WorkerDied { name: name.into() }),
+            ["epoch", worker, place, loss] => {
+                let key = key(place);
+                let recorded = self.store.attempt(key).map_or(0, |attempt| attempt.epochs.len() as u32);
+                let (epoch, loss) = match loss.split_once(':') {
+                    Some((epoch, loss)) => (number(epoch), loss),
+                    None => (recorded + 1, loss),
+                };
+                let validation_loss = loss.parse().expect("a loss");
+                let (epoch, train_loss) = (Epoch(epoch), 0.5);
+                let report =
+                    EpochReport { epoch, train_loss, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+                self.tell(Event::Epoch { session: self.session(worker), key, report })
+            }
+            ["end", worker, place] => self.finished(worker, place, false),
+            ["stopped", worker, place] => self.finished(worker, place, true),
+            ["fail", worker, place, class] => {
+                let (session, class) = (self.session(worker), class.parse().expect("a class"));
+                self.tell(Event::Failed { session, key: key(place), class, message: "it went wrong".into() })
+            }
+            ["decline", worker, place] => {
+                let (session, message) = (self.session(worker), "no data".into());
+                self.tell(Event::Declined { session, key: key(place), message })
+            }
+            ["wait", span] => self.wait(seconds(span)),
+            ["late", span] => {
+                self.now = self.now.plus(seconds(span));
+                Vec::new()
+            }
+            ["overslept", span] => {
+                self.now = self.now.plus(seconds(span));
+                self.tell(Event::Overslept { gap: seconds(span) })
+            }
+            ["pause"] => self.tell(Event::PauseStudy(STUDY)),
+            ["unpause"] => self.tell(Event::UnpauseStudy(STUDY)),
+            ["stop"] => self.tell(Event::StopStudy(STUDY)),
+            ["drain"] => self.tell(Event::Drain),
+            ["restart", ref forget @ ..] => {
+                let options = Options { forget_workers: forget == ["forget"], ..Options::default() };
+                let (scheduler, commands) = Scheduler::restore(self.store.snapshot(), options, self.now);
+                self.scheduler = scheduler;
+                self.sessions.clear();
+                self.carry_out(commands)
+            }
+            _ => panic!("{words:?} means nothing"),
+        }
+    }
+
+    fn wait(&mut self, span: i64) -> Vec<String> {
+        let until = self.now.plus(span);
+        let mut outcome = Vec::new();
+        while let Some(deadline) = self.scheduler.next_deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            outcome.extend(self.tell(Event::Tick));
+        }
+        self.now = until;
+        outcome
+    }
+
+    fn hello(&mut self, worker: &str, held: &[&str]) -> Vec<String> {
+        self.last_session += 1;
+        let session = SessionId(self.last_session);
+        self.sessions.insert(worker.into(), session);
+        let info = WorkerInfo { name: worker.into(), incarnation: worker.into(), device: "cpu".into() };
+        self.tell(Event::Hello { session, worker: info, held: held.iter().map(|place| key(place)).collect() })
+    }
+
+    fn finished(&mut self, worker: &str, place: &str, stopped: bool) -> Vec<String> {
+        self.tell(Event::Finished { session: self.session(worker), key: key(place), stopped })
+    }
+
+    fn session(&self, worker: &str) -> SessionId {
+        self.sessions[worker]
+    }
+
+    fn tell(&mut self, event: Event) -> Vec<String> {
+        let commands = self.scheduler.handle(self.now, event);
+        self.carry_out(commands)
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) -> Vec<String> {
+        let mut outcome = Vec::new();
+        for command in commands {
+            if let Command::Write(write) = &command {
+                self.store.apply(write);
+            }
+            outcome.extend(self.show(command));
+        }
+        outcome
+    }
+
+    /// None for what goes without saying.
+    fn show(&self, command: Command) -> Option<String> {
+        let (session, message) = match command {
+            Command::Write(Write::TrialState { trial, state, value, .. }) if state != TrialState::Running => {
+                let value = value.map(|value| format!(" {value}")).unwrap_or_default();
+                return Some(format!("trial {trial} {state}{value}"));
+            }
+            Command::Write(Write::StudyState { state, .. }) => return Some(format!("study {state}")),
+            Command::Write(Write::AttemptEnded { key, failure: Some(class), .. }) => {
+                return Some(format!("{class} {}", place(key)));
+            }
+            Command::Write(_) => return None,
+            Command::Close { .. } => return Some("closed".into()),
+            Command::Drained => return Some("drained".into()),
+            Command::Send { session, message } => (session, message),
+        };
+        let worker = self.sessions.iter().find(|(_, of)| **of == session).map_or("?", |(worker, _)| worker);
+        Some(match message {
+            ToWorker::Welcome { .. } => return None,
+            ToWorker::Assign(assignment) => format!("{worker} trains {}", place(assignment.key)),
+            ToWorker::Stop { key, after_epoch: false } => format!("{worker} stops {}", place(key)),
+            ToWorker::Stop { key, after_epoch: true } => {
+                format!("{worker} stops {} after the epoch", place(key))
+            }
+            ToWorker::Revoked { key } => format!("{worker} drops {}", place(key)),
+            ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. } => "ok".into(),
+        })
+    }
+}
+
+fn number(text: &str) -> u32 {
+    text.parse().expect("a number")
+}
+
+fn seconds(text: &str) -> i64 {
+    i64::from(number(text.trim_end_matches('s'))) * 1_000
+}
+
+/// Trial, fold and attempt as `0/1#2`.
+fn key(text: &str) -> AttemptKey {
+    let numbers: Vec<u32> = text.split(['/', '#']).map(number).collect();
+    let [trial, fold, attempt] = numbers[..] else { panic!("{text} is no attempt") };
+    AttemptKey { study: STUDY, trial: TrialNumber(trial), fold: FoldIndex(fold), attempt: Attempt(attempt) }
+}
+
+fn place(key: AttemptKey) -> String {
+    format!("{}/{}#{}", key.trial, key.fold, key.attempt)
+}

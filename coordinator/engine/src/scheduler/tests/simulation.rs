@@ -107,7 +107,11 @@ fn values_depend_on_the_study_alone() {
         assert_eq!(alone, run(7, None), "with more workers");
         // With faults a trial may fail or be cancelled; where it completes it has the same value.
         for (number, (state, value)) in run(3, Some(1_000)).into_iter().enumerate() {
-            assert!(value.is_none() || alone[number] == (state, value), "trial {}", TrialNumber(number as u32));
+            assert!(
+                value.is_none() || alone[number] == (state, value),
+                "trial {}",
+                TrialNumber(number as u32)
+            );
         }
     });
 }

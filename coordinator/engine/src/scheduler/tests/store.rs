@@ -75,7 +75,10 @@ impl FoldRow {
             self.attempts[from + 1..].iter().any(|attempt| attempt.start_epoch < row.epoch)
         };
         let attempts = self.attempts.iter().enumerate();
-        attempts.flat_map(|(index, attempt)| attempt.epochs.iter().filter(move |row| !newer(index, row))).copied().collect()
+        attempts
+            .flat_map(|(index, attempt)| attempt.epochs.iter().filter(move |row| !newer(index, row)))
+            .copied()
+            .collect()
     }
 }
 
@@ -102,7 +105,8 @@ impl Store {
     }
 
     pub fn attempt(&self, key: AttemptKey) -> Option<&AttemptRow> {
-        let fold = self.studies.get(&key.study)?.trials.get(key.trial.0 as usize)?.folds.get(key.fold.0 as usize)?;
+        let fold =
+            self.studies.get(&key.study)?.trials.get(key.trial.0 as usize)?.folds.get(key.fold.0 as usize)?;
         fold.attempts.get((key.attempt.0 as usize).checked_sub(1)?)
     }
 
@@ -111,21 +115,30 @@ impl Store {
             Write::Study { id, study, at: _ } => {
                 assert!(self.studies.keys().all(|known| *known < id), "study {id} is not new");
                 let (state, running_ms) = (StudyState::Running, 0);
-                self.studies.insert(id, StudyRow { new: *study, state, message: None, running_ms, trials: Vec::new() });
+                self.studies.insert(
+                    id,
+                    StudyRow { new: *study, state, message: None, running_ms, trials: Vec::new() },
+                );
             }
             Write::StudyState { study, state, message, at: _ } => {
                 let row = self.study(study);
                 use StudyState::{Ended, Paused, Running, Stopping};
                 let legal = matches!(
                     (row.state, state),
-                    (Running, Paused) | (Paused, Running) | (Running | Paused, Stopping) | (Running | Paused | Stopping, Ended)
+                    (Running, Paused)
+                        | (Paused, Running)
+                        | (Running | Paused, Stopping)
+                        | (Running | Paused | Stopping, Ended)
                 );
                 assert!(legal, "study {study} went from {} to {state}", row.state);
                 (row.state, row.message) = (state, message);
             }
             Write::RunningTime { study, running_ms } => {
                 let row = self.study(study);
-                assert!(running_ms >= row.running_ms && row.state != StudyState::Ended, "running time of study {study}");
+                assert!(
+                    running_ms >= row.running_ms && row.state != StudyState::Ended,
+                    "running time of study {study}"
+                );
                 row.running_ms = running_ms;
             }
             Write::Worker { worker, at: _ } => drop(self.workers.insert(worker.incarnation)),
@@ -135,7 +148,12 @@ impl Store {
                 let suggestion = suggest(&row.new.spec, trial).expect("the sampler has this trial");
                 assert_eq!((&params, &origins), (&suggestion.params, &suggestion.origins));
                 assert_eq!(folds, row.new.spec.scheme().folds());
-                let fold = FoldRow { state: TrialState::Waiting, value: None, best_epoch: None, attempts: Vec::new() };
+                let fold = FoldRow {
+                    state: TrialState::Waiting,
+                    value: None,
+                    best_epoch: None,
+                    attempts: Vec::new(),
+                };
                 row.trials.push(TrialRow {
                     params,
                     state: TrialState::Waiting,
@@ -170,7 +188,10 @@ impl Store {
                 (row.state, row.value, row.best_epoch) = (state, value, best_epoch);
             }
             Write::AttemptStarted { key, lease, worker, start_epoch, at: _ } => {
-                assert!(self.workers.contains(&worker.incarnation), "{key} went to a worker that never said hello");
+                assert!(
+                    self.workers.contains(&worker.incarnation),
+                    "{key} went to a worker that never said hello"
+                );
                 assert!(lease > self.last_lease, "{lease} is not new");
                 self.last_lease = lease;
                 let row = self.fold(key.study, key.trial, key.fold);
@@ -188,9 +209,14 @@ impl Store {
                 (row.state, row.failure) = (state, failure);
             }
             Write::Epoch { study, record, worker } => {
-                let row = self.fold(study, record.trial, record.fold).attempts.last_mut().expect("an attempt");
+                let row =
+                    self.fold(study, record.trial, record.fold).attempts.last_mut().expect("an attempt");
                 assert_eq!((worker, row.state), (row.worker.name.clone(), AttemptState::Running));
-                assert_eq!(record.epoch.0 as usize, row.epochs.len() + 1, "an epoch is recorded once and in order");
+                assert_eq!(
+                    record.epoch.0 as usize,
+                    row.epochs.len() + 1,
+                    "an epoch is recorded once and in order"
+                );
                 row.epochs.push(record);
             }
             Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
