@@ -15,6 +15,8 @@ use foldwise_shared::value::ParamValue;
 use tempfile::TempDir;
 
 const FOLDS: u32 = 3;
+/// Trials in training while epochs are committed.
+const RUNNING: u32 = 10;
 const STUDY: StudyId = StudyId(1);
 
 /// A study with `trials` trials whose folds are all in training.
@@ -81,14 +83,14 @@ fn epoch(index: u32, trials: u32) -> Write {
 fn commits(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit_epochs");
     for size in [1, 16, 256] {
-        let (_folder, mut store) = store(100);
+        let (_folder, mut store) = store(RUNNING);
         let mut next = 0;
         group.throughput(Throughput::Elements(size.into()));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter_batched(
                 || {
                     next += size;
-                    (next - size..next).map(|index| epoch(index, 100)).collect::<Vec<_>>()
+                    (next - size..next).map(|index| epoch(index, RUNNING)).collect::<Vec<_>>()
                 },
                 |batch| store.commit(&batch).expect("committed"),
                 BatchSize::PerIteration,

@@ -26,7 +26,7 @@ impl ImageBytes for foldwise_data::Dataset {
     }
 }
 
-/// Images of one channel on a device. Cheap to share between slots by reference.
+/// Images of one channel on a device. [`DeviceImages::share`] gives another thread a handle on the same memory.
 pub struct DeviceImages {
     /// `[images, height * width]` bytes; on a CPU a view of `_memory`.
     pixels: Tensor,
@@ -65,6 +65,12 @@ pub enum ImagesError {
 }
 
 impl DeviceImages {
+    /// Another handle on the same memory, for another thread; nothing is copied.
+    pub fn share(&self) -> Self {
+        let DeviceImages { pixels, count, height, width, _memory } = self;
+        Self { pixels: pixels.shallow_clone(), count: *count, height: *height, width: *width, _memory: _memory.clone() }
+    }
+
     /// Puts `count` images of `height` x `width` on `device`. On a CPU nothing is copied: processes that map the same
     /// file share its pages.
     ///

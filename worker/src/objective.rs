@@ -25,11 +25,22 @@ pub struct FoldObjective {
     opened: Mutex<BTreeMap<String, Arc<Opened>>>,
 }
 
-/// A data set, and its images on the device while no attempt uses them. libtorch's tensors are for one thread at a
-/// time, so attempts side by side have their own; on a CPU they are all views of the same memory.
+/// A data set, and its images on the device once the first attempt has put them there. libtorch's tensors are for one
+/// thread at a time, so each attempt takes a handle of its own on the same memory.
 struct Opened {
     dataset: Arc<Dataset>,
-    idle: Mutex<Vec<DeviceImages>>,
+    images: Mutex<Option<DeviceImages>>,
+}
+
+impl Opened {
+    fn images(&self, device: Device) -> Result<DeviceImages, ImagesError> {
+        let mut images = lock(&self.images);
+        if let Some(images) = images.as_ref() {
+            return Ok(images.share());
+        }
+        let first = DeviceImages::training(Arc::clone(&self.dataset), device)?;
+        Ok(images.insert(first).share())
+    }
 }
 
 /// A fold that can be trained here.
@@ -89,7 +100,7 @@ impl FoldObjective {
             return Ok(Arc::clone(opened));
         }
         let dataset = Dataset::open(name, &self.locations).map_err(|error| declined(with_source(&error)))?;
-        let opened = Arc::new(Opened { dataset: Arc::new(dataset), idle: Mutex::default() });
+        let opened = Arc::new(Opened { dataset: Arc::new(dataset), images: Mutex::default() });
         all.insert(name.to_owned(), Arc::clone(&opened));
         Ok(opened)
     }
@@ -101,18 +112,10 @@ impl FoldObjective {
         on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
     ) -> Result<Outcome, Outcome> {
         let Prepared { opened, settings, train, validation } = self.prepare(work)?;
-        let idle = lock(&opened.idle).pop();
-        let images = match idle {
-            Some(images) => images,
-            None => {
-                DeviceImages::training(Arc::clone(&opened.dataset), self.device).map_err(
-                    |error| match error {
-                        ImagesError::Torch(error) => failed(&error.into()),
-                        error => invalid(error.to_string()),
-                    },
-                )?
-            }
-        };
+        let images = opened.images(self.device).map_err(|error| match error {
+            ImagesError::Torch(error) => failed(&error.into()),
+            error => invalid(error.to_string()),
+        })?;
         let task = FitTask {
             images: &images,
             train: &train,
@@ -128,7 +131,6 @@ impl FoldObjective {
                 ControlFlow::Break(()) => Flow::Stop,
             }
         });
-        lock(&opened.idle).push(images);
         Ok(match ending.map_err(|error| failed(&error))? {
             Ending::Completed | Ending::EarlyStopped => Outcome::Finished { stopped: false },
             Ending::Stopped => Outcome::Finished { stopped: true },

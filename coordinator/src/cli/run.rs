@@ -20,7 +20,7 @@ use super::signals::Signals;
 use super::source::unknown_study;
 use super::study::read_file;
 use super::summary::Summary;
-use super::{next, render};
+use super::{next, render, say};
 use crate::coordinator::{Coordinator, LoopThread, Options, Published, find_study, prepare};
 use crate::local::{Crew, Happening, Program};
 use crate::server::{self, Token};
@@ -138,7 +138,7 @@ fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError
     let trials = reader.trials(study.id, &TrialQuery::default())?;
     let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
     let summary = Summary { spec: &spec, study: &study, trials: &trials, database, elapsed };
-    eprint!("\n{}", summary.account());
+    say(&format!("\n{}", summary.account()));
     let Some(best) = summary.best() else {
         return Err(CliError::Happened {
             message: format!("no trial of `{name}` is complete, so there is no best one"),
@@ -146,7 +146,7 @@ fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError
         });
     };
     render::to_stdout(|out| writeln!(out, "{best}"))?;
-    eprint!("\n{}", summary.next());
+    say(&format!("\n{}", summary.next()));
     Ok(())
 }
 

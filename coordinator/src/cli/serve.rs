@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::args::ServeArgs;
 use super::error::CliError;
+use super::say;
 use super::signals::Signals;
 use crate::coordinator::{Coordinator, Options};
 use crate::server::{self, Token};
@@ -38,10 +39,10 @@ async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Res
     let address = listener.local_addr()?;
     let store = Store::open(database)?;
     let (coordinator, thread) = Coordinator::start(store, database, Options::default())?;
-    eprintln!("listening on http://{address}, database {}", database.display());
-    eprintln!("next:");
-    eprintln!("  foldwise study create FILE --coordinator http://{address}  # a study to work on");
-    eprintln!("  foldwise-worker --coordinator http://{address}             # on each machine, once a device");
+    say(&format!("listening on http://{address}, database {}", database.display()));
+    say("next:");
+    say(&format!("  foldwise study create FILE --coordinator http://{address}  # a study to work on"));
+    say(&format!("  foldwise-worker --coordinator http://{address}             # on each machine, once a device"));
 
     let (close, closed) = oneshot::channel::<()>();
     let shutdown = async move { drop(closed.await) };

@@ -26,7 +26,7 @@ pub enum Command {
         /// What.
         message: ToWorker,
     },
-    /// Close a stream that another has replaced.
+    /// Close a stream: another has replaced it, or its worker is said to be dead.
     Close {
         /// The stream.
         session: SessionId,

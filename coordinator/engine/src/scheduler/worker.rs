@@ -139,6 +139,8 @@ impl Scheduler {
             }
             if let Some(session) = self.workers.remove(&incarnation).and_then(|worker| worker.session) {
                 self.sessions.remove(&session);
+                // Should its process live after all, it sees this and opens another.
+                self.sends.push(Command::Close { session });
             }
         }
     }

@@ -162,6 +162,17 @@ fn a_second_opening_changes_no_schema() {
 }
 
 #[test]
+fn a_commit_is_durable() {
+    let (_folder, _path, store) = new_store();
+    let number =
+        |name| -> i64 { store.db.pragma_query_value(None, name, |row| row.get(0)).expect("a number") };
+    assert_eq!(number("synchronous"), 2, "2 is FULL");
+    assert_eq!(number("foreign_keys"), 1);
+    let mode: String = store.db.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("a mode");
+    assert_eq!(mode, "wal");
+}
+
+#[test]
 fn at_rest_it_is_one_file() {
     let (folder, path, store) = new_store();
     let reader = Reader::open(&path).expect("a reader beside the store");

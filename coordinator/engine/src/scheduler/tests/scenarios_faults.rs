@@ -148,9 +148,9 @@ fn a_trial_that_kills_its_workers_is_set_aside() {
     check(
         one_fold(2),
         "join a 1 => a trains 0/0#1
-         dies a   => lost 0/0#1
+         dies a   => lost 0/0#1, closed
          join b 1 => b trains 0/0#2
-         dies b   => lost 0/0#2
+         dies b   => lost 0/0#2, closed
          join c 1 => c trains 0/0#3
          wait 30s =>
          join d 1 => lost 0/0#3, c drops 0/0#3, d trains 0/0#4

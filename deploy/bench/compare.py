@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Times Foldwise beside the same work in PyTorch, in turn, and prints medians and ratios.
+
+  compare.py train [--rounds 3]   seconds an epoch of the "lab" network, 60,000 images, batch 256, one thread
+  compare.py study [--rounds 3]   trials an hour of deploy/bench/study.toml, two workers of one thread
+
+Needs `make build`, FOLDWISE_DATA, and the peer: PEERS names its script, PYTHON the interpreter that has
+torch 2.11.0, lightning and optuna.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / "target" / "release"
+PEERS = os.environ.get("PEERS", str(ROOT.parent / "shared" / "bench" / "peers.py"))
+PYTHON = os.environ.get("PYTHON", "python3")
+STACKS = ["eager", "lightning"]
+
+
+def last_json(command):
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def our_epoch():
+    return last_json([PROGRAMS / "foldwise-worker", "bench", "--epochs", "2", "--threads", "1"])["seconds_per_epoch"]
+
+
+def their_epoch(stack):
+    return last_json([PYTHON, PEERS, "train", "--stack", stack, "--epochs", "2", "--threads", "1"])["seconds_per_epoch"]
+
+
+def our_study():
+    with tempfile.TemporaryDirectory() as folder:
+        command = [PROGRAMS / "foldwise", "run", ROOT / "deploy/bench/study.toml", "--db", f"{folder}/bench.db"]
+        start = time.perf_counter()
+        subprocess.run([*command, "--workers", "2", "--device", "cpu"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+
+def their_study(stack):
+    sizes = ["--trials", "6", "--folds", "3", "--epochs", "3", "--images", "12000", "--processes", "2"]
+    return last_json([PYTHON, PEERS, "study", "--stack", stack, *sizes])["seconds"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "study"])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    ours, theirs = (our_epoch, their_epoch) if options.what == "train" else (our_study, their_study)
+    unit = "seconds an epoch" if options.what == "train" else "seconds a study"
+    seen = {name: [] for name in ["foldwise", *STACKS]}
+    for number in range(1, options.rounds + 1):
+        seen["foldwise"].append(ours())
+        for stack in STACKS:
+            seen[stack].append(theirs(stack))
+        print(f"round {number}: " + ", ".join(f"{name} {values[-1]:.2f}" for name, values in seen.items()), flush=True)
+    print(f"median of {options.rounds}, {unit}:")
+    for name, values in seen.items():
+        line = f"  {name:10} {statistics.median(values):8.2f}"
+        if options.what == "study":
+            line += f"   {6 * 3600 / statistics.median(values):6.0f} trials an hour"
+        if name != "foldwise":
+            ratios = [peer / own for peer, own in zip(values, seen["foldwise"])]
+            line += f"   foldwise is {statistics.median(ratios):.2f}x as fast ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

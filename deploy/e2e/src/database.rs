@@ -1,0 +1,82 @@
+//! A study's database, read from outside with plain SQL.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use rusqlite::types::Value;
+
+/// A database file. Every question opens it anew, as `sqlite3` on a command line would.
+#[derive(Debug, Clone)]
+pub struct Database {
+    path: PathBuf,
+}
+
+impl Database {
+    /// The database at a path; it need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn ask(&self, sql: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
+        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        let mut statement = connection.prepare(sql)?;
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?;
+        rows.collect()
+    }
+
+    /// The rows of a query.
+    ///
+    /// # Panics
+    /// The database does not answer.
+    pub fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.ask(sql).unwrap_or_else(|error| panic!("{}: {sql}: {error}", self.path.display()))
+    }
+
+    /// The number that a query gives.
+    ///
+    /// # Panics
+    /// It gives something else, or the database does not answer.
+    pub fn number(&self, sql: &str) -> i64 {
+        match self.rows(sql).as_slice() {
+            [row] => match row.as_slice() {
+                [Value::Integer(number)] => *number,
+                other => panic!("{sql}: {other:?} is no whole number"),
+            },
+            other => panic!("{sql}: {} rows", other.len()),
+        }
+    }
+
+    /// As [`Self::number`]; 0 while the database or its tables are not there.
+    pub fn number_so_far(&self, sql: &str) -> i64 {
+        match self.ask(sql).ok().and_then(|rows| rows.into_iter().flatten().next()) {
+            Some(Value::Integer(number)) => number,
+            _ => 0,
+        }
+    }
+
+    /// Everything that is recorded, a line a row.
+    ///
+    /// # Panics
+    /// The database does not answer.
+    pub fn dump(&self) -> String {
+        let tables = self.rows(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+        );
+        let mut text = format!("version {}\n", self.number("PRAGMA user_version"));
+        for table in tables.into_iter().flatten() {
+            let Value::Text(table) = table else { panic!("a table without a name") };
+            for row in self.rows(&format!("SELECT * FROM \"{table}\" ORDER BY 1, 2, 3")) {
+                text.push_str(&format!("{table} {row:?}\n"));
+            }
+        }
+        text
+    }
+}
