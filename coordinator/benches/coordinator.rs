@@ -3,7 +3,11 @@
 //!
 //! `cargo bench -p foldwise-coordinator --bench coordinator -- [TRIALS]` (10,000 unless told).
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers; it may end with a message")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for developers; it may end with a message"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +39,9 @@ async fn load(trials: u64) {
     let mut events = coordinator.subscribe();
     let study = coordinator.create(study(trials)).await.unwrap();
     let started = Instant::now();
+    let mut workers = tokio::task::JoinSet::new();
     for number in 0..WORKERS {
-        tokio::spawn(work(coordinator.clone(), number));
+        workers.spawn(work(coordinator.clone(), number));
     }
     loop {
         match events.recv().await {
@@ -57,15 +62,26 @@ async fn load(trials: u64) {
     let done = coordinator.study(&study.name).await.unwrap();
     let folds = trials * FOLDS;
     println!("{trials} trials of {FOLDS} folds and {EPOCHS} epochs, {WORKERS} workers: {seconds:.1} s");
-    println!("  {:.0} trials a second, {:.0} durable epochs a second", trials as f64 / seconds, done.epochs as f64 / seconds);
+    println!(
+        "  {:.0} trials a second, {:.0} durable epochs a second",
+        trials as f64 / seconds,
+        done.epochs as f64 / seconds
+    );
     println!("  {:.0} events a second", (done.epochs + folds) as f64 / seconds);
-    println!("  memory: {} MiB before, {} MiB at the end, {} MiB at most", before, memory("VmRSS"), memory("VmHWM"));
+    println!(
+        "  memory: {} MiB before, {} MiB at the end, {} MiB at most",
+        before,
+        memory("VmRSS"),
+        memory("VmHWM")
+    );
+    // The loop ends when every handle is gone, and the workers have some.
+    workers.shutdown().await;
     drop(coordinator);
-    drop(events);
     tokio::task::spawn_blocking(|| thread.join()).await.unwrap().unwrap().unwrap();
 
     let started = Instant::now();
-    let (again, _) = Coordinator::start(Store::open(&database).unwrap(), &database, Options::default()).unwrap();
+    let (again, _) =
+        Coordinator::start(Store::open(&database).unwrap(), &database, Options::default()).unwrap();
     println!("  restart on this database: {:.2} s", started.elapsed().as_secs_f64());
     drop(again);
 }
@@ -78,7 +94,13 @@ fn study(trials: u64) -> NewStudy {
          [budget]\ntrials = {trials}\n"
     );
     let spec = parse(&text, &[]).unwrap();
-    let data = DataInfo { data_digest: "0".into(), splits_digest: "0".into(), images: 60_000, height: 28, width: 28 };
+    let data = DataInfo {
+        data_digest: "0".into(),
+        splits_digest: "0".into(),
+        images: 60_000,
+        height: 28,
+        width: 28,
+    };
     NewStudy { spec, spec_text: text, data }
 }
 
@@ -87,11 +109,8 @@ async fn work(coordinator: Coordinator, number: u64) -> Option<()> {
     let session = SessionId(number);
     let (sender, mut inbox) = mpsc::unbounded_channel();
     coordinator.attach(session, sender).await.ok()?;
-    let worker = WorkerInfo {
-        name: format!("w{number}"),
-        incarnation: format!("w{number}"),
-        device: "none".into(),
-    };
+    let worker =
+        WorkerInfo { name: format!("w{number}"), incarnation: format!("w{number}"), device: "none".into() };
     coordinator.tell(Event::Hello { session, worker, held: Vec::new() }).await.ok()?;
     coordinator.tell(Event::Ready { session, slots: 1 }).await.ok()?;
     loop {

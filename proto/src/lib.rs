@@ -8,7 +8,11 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// The generated code.
 pub mod v1 {
-    #![expect(missing_docs, clippy::allow_attributes, reason = "generated; the .proto files have the comments")]
+    #![expect(
+        missing_docs,
+        clippy::allow_attributes,
+        reason = "generated; the .proto files have the comments"
+    )]
     tonic::include_proto!("foldwise.v1");
 }
 

@@ -73,10 +73,22 @@ pub struct Setting {
 
 const SETTINGS: &[Setting] = &[
     Setting { name: "latent_dim", section: "model", kind: Kind::Int { low: 1, high: 65_536 } },
-    Setting { name: "dropout", section: "model", kind: Kind::Float { low: 0.0, high: 1.0, above: false, open: true } },
+    Setting {
+        name: "dropout",
+        section: "model",
+        kind: Kind::Float { low: 0.0, high: 1.0, above: false, open: true },
+    },
     Setting { name: "optimizer", section: "train", kind: Kind::Word(&["adam"]) },
-    Setting { name: "learning_rate", section: "train", kind: Kind::Float { low: 0.0, high: 1e6, above: true, open: false } },
-    Setting { name: "weight_decay", section: "train", kind: Kind::Float { low: 0.0, high: 1e6, above: false, open: false } },
+    Setting {
+        name: "learning_rate",
+        section: "train",
+        kind: Kind::Float { low: 0.0, high: 1e6, above: true, open: false },
+    },
+    Setting {
+        name: "weight_decay",
+        section: "train",
+        kind: Kind::Float { low: 0.0, high: 1e6, above: false, open: false },
+    },
     Setting { name: "batch_size", section: "train", kind: Kind::Int { low: 1, high: 1 << 20 } },
 ];
 
@@ -95,7 +107,9 @@ impl Setting {
         match self.kind {
             Kind::Float { low, high, above, open } => match value.as_f64() {
                 Some(number)
-                    if (low..=high).contains(&number) && !(above && number == low) && !(open && number == high) =>
+                    if (low..=high).contains(&number)
+                        && !(above && number == low)
+                        && !(open && number == high) =>
                 {
                     Ok(())
                 }
@@ -236,7 +250,11 @@ pub fn check_shape(network: Network, height: usize, width: usize) -> Result<(), 
         for (layer, shape) in LAB_CONVOLUTIONS.iter().enumerate() {
             let input = length;
             length = shape.output(length).ok_or_else(|| {
-                format!("images of {height}x{width}: convolution {} (kernel {}) gets a {axis} of {input}", layer + 1, shape.kernel)
+                format!(
+                    "images of {height}x{width}: convolution {} (kernel {}) gets a {axis} of {input}",
+                    layer + 1,
+                    shape.kernel
+                )
             })?;
             let back = shape.transposed(length);
             if back != input {
@@ -262,7 +280,13 @@ mod tests {
     #[test]
     fn the_lab_network_takes_28_by_28_only() {
         assert_eq!(check_shape(Network::Lab, 28, 28), Ok(()));
-        for (height, width, part) in [(32, 32, "mirror"), (12, 12, "end as a feature map"), (28, 27, "width"), (0, 28, "height"), (1, 28, "mirror")] {
+        for (height, width, part) in [
+            (32, 32, "mirror"),
+            (12, 12, "end as a feature map"),
+            (28, 27, "width"),
+            (0, 28, "height"),
+            (1, 28, "mirror"),
+        ] {
             let error = check_shape(Network::Lab, height, width).expect_err("it cannot");
             assert!(error.contains(part), "{error}");
         }
@@ -270,12 +294,16 @@ mod tests {
 
     #[test]
     fn settings_know_their_values() {
-        let dropout = settings(Network::Lab).iter().find(|setting| setting.name == "dropout").expect("dropout");
+        let dropout =
+            settings(Network::Lab).iter().find(|setting| setting.name == "dropout").expect("dropout");
         assert!(dropout.check(&ParamValue::Float(0.0)).is_ok());
         assert!(dropout.check(&ParamValue::Int(1)).is_err());
         assert!(dropout.check(&ParamValue::Float(f64::NAN)).is_err());
-        assert!(dropout.check_domain(&Domain::Float { low: 0.0, high: 1.0, log: false, step: None }).is_err());
-        let latent = settings(Network::Lab).iter().find(|setting| setting.name == "latent_dim").expect("latent_dim");
+        assert!(
+            dropout.check_domain(&Domain::Float { low: 0.0, high: 1.0, log: false, step: None }).is_err()
+        );
+        let latent =
+            settings(Network::Lab).iter().find(|setting| setting.name == "latent_dim").expect("latent_dim");
         assert!(latent.check(&ParamValue::Float(4.0)).is_err());
         assert!(latent.check(&ParamValue::Int(0)).is_err());
     }

@@ -51,10 +51,14 @@ mod tests {
 
     #[test]
     fn streams_are_pinned_and_apart() {
-        assert_eq!((rng(7, Stream::Suggest(0)).next_u64(), rng(7, Stream::Suggest(1)).next_u64(), fold_seed(7, 0)), GOLDEN);
+        assert_eq!(
+            (rng(7, Stream::Suggest(0)).next_u64(), rng(7, Stream::Suggest(1)).next_u64(), fold_seed(7, 0)),
+            GOLDEN
+        );
         assert_ne!(fold_seed(7, 0), fold_seed(7, 1));
         assert_ne!(fold_seed(7, 0), fold_seed(8, 0));
     }
 
-    const GOLDEN: (u64, u64, u64) = (8_926_119_799_615_740_224, 14_806_401_841_845_122_578, 4_481_494_077_736_596_351);
+    const GOLDEN: (u64, u64, u64) =
+        (8_926_119_799_615_740_224, 14_806_401_841_845_122_578, 4_481_494_077_736_596_351);
 }

@@ -44,7 +44,9 @@ pub enum SplitError {
         images: usize,
     },
     /// Nothing held out, or nothing left to train on.
-    #[error("holding out {holdout} of {images} images cannot work; hold out at least 1 and fewer than {images}")]
+    #[error(
+        "holding out {holdout} of {images} images cannot work; hold out at least 1 and fewer than {images}"
+    )]
     Holdout {
         /// Images to hold out.
         holdout: u64,
@@ -152,7 +154,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_split() {
-        for (scheme, images) in [(Scheme::Folds(1), 10), (Scheme::Folds(11), 10), (Scheme::Holdout(0), 10), (Scheme::Holdout(10), 10)] {
+        for (scheme, images) in [
+            (Scheme::Folds(1), 10),
+            (Scheme::Folds(11), 10),
+            (Scheme::Holdout(0), 10),
+            (Scheme::Holdout(10), 10),
+        ] {
             assert!(Splits::new(7, scheme, images).is_err(), "{scheme:?}");
         }
     }

@@ -68,7 +68,13 @@ impl DeviceImages {
     /// Another handle on the same memory, for another thread; nothing is copied.
     pub fn share(&self) -> Self {
         let DeviceImages { pixels, count, height, width, _memory } = self;
-        Self { pixels: pixels.shallow_clone(), count: *count, height: *height, width: *width, _memory: _memory.clone() }
+        Self {
+            pixels: pixels.shallow_clone(),
+            count: *count,
+            height: *height,
+            width: *width,
+            _memory: _memory.clone(),
+        }
     }
 
     /// Puts `count` images of `height` x `width` on `device`. On a CPU nothing is copied: processes that map the same

@@ -24,7 +24,7 @@ use super::{next, render, say};
 use crate::coordinator::{Coordinator, LoopThread, Options, Published, find_study, prepare};
 use crate::local::{Crew, Happening, Program};
 use crate::server::{self, Token};
-use crate::store::{Reader, Store, TrialQuery};
+use crate::store::{Reader, Store, StoreError, TrialQuery};
 
 /// Runs a study file until its study ends.
 ///
@@ -36,15 +36,14 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
         .map_err(|error| CliError::create(&args.file, error))?;
     let program = Program::find().map_err(CliError::local)?;
     let database = &args.database.path;
-    let store = Store::open(database)?;
     let name = study.spec.study.name.clone();
-    let new = match store.reader()?.study(&name)? {
-        None => Some(study),
-        Some(stored) => {
-            compare(&stored, &study, &args.file, database)?;
-            None
-        }
-    };
+    // A reader looks first, so that a file that is refused finds the database untouched.
+    let stored = if database.exists() { find(database, &name)? } else { None };
+    if let Some(stored) = &stored {
+        compare(stored, &study, &args.file, database)?;
+    }
+    let new = if stored.is_some() { None } else { Some(study) };
+    let store = Store::open(database)?;
     conduct(Run { store, database, name, new, program, workers: &args.workers })
 }
 
@@ -58,6 +57,17 @@ pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
     let program = Program::find().map_err(CliError::local)?;
     let store = Store::open(database)?;
     conduct(Run { store, database, name, new: None, program, workers: &args.workers })
+}
+
+/// A study of a database. One that only a coordinator can open, because of its age or a crash, is opened as one.
+fn find(database: &Path, name: &str) -> Result<Option<StudyRecord>, CliError> {
+    let reader = match Reader::open(database) {
+        Ok(reader) => reader,
+        Err(StoreError::Empty { .. }) => return Ok(None),
+        Err(StoreError::Older { .. } | StoreError::Interrupted { .. }) => Store::open(database)?.reader()?,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(reader.study(name)?)
 }
 
 /// The study that is meant: the one named, or the only one that has not ended.
@@ -295,9 +305,15 @@ impl Watcher<'_> {
             }
             Happening::Died { worker, how } => {
                 self.view.message(&format!("{worker} ended ({how}); its fold goes to another"));
-                self.coordinator.tell(Event::WorkerDied { name: worker }).await.err().map(|error| End::Broken(error.to_string()))
+                self.coordinator
+                    .tell(Event::WorkerDied { name: worker })
+                    .await
+                    .err()
+                    .map(|error| End::Broken(error.to_string()))
             }
-            Happening::GaveUp { worker, why } => Some(End::Broken(format!("{worker} cannot be kept running: {why}"))),
+            Happening::GaveUp { worker, why } => {
+                Some(End::Broken(format!("{worker} cannot be kept running: {why}")))
+            }
         }
     }
 }

@@ -22,7 +22,10 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     let token = args.token.read()?.as_deref().and_then(Token::new);
     if !args.listen.ip().is_loopback() && token.is_none() {
         return Err(CliError::Usage {
-            message: format!("--listen {}: everybody who reaches this address could use the coordinator", args.listen),
+            message: format!(
+                "--listen {}: everybody who reaches this address could use the coordinator",
+                args.listen
+            ),
             help: Some("give a token with --token-file or FOLDWISE_TOKEN, or listen on 127.0.0.1".into()),
         });
     }
@@ -34,7 +37,10 @@ async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Res
     let mut signals = Signals::new()?;
     let listener = TcpListener::bind(address).await.map_err(|error| CliError::Happened {
         message: format!("failed to listen on {address}: {error}"),
-        help: Some("stop the program that uses the port, or name another with --listen (port 0: any free one)".into()),
+        help: Some(
+            "stop the program that uses the port, or name another with --listen (port 0: any free one)"
+                .into(),
+        ),
     })?;
     let address = listener.local_addr()?;
     let store = Store::open(database)?;
@@ -42,7 +48,9 @@ async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Res
     say(&format!("listening on http://{address}, database {}", database.display()));
     say("next:");
     say(&format!("  foldwise study create FILE --coordinator http://{address}  # a study to work on"));
-    say(&format!("  foldwise-worker --coordinator http://{address}             # on each machine, once a device"));
+    say(&format!(
+        "  foldwise-worker --coordinator http://{address}             # on each machine, once a device"
+    ));
 
     let (close, closed) = oneshot::channel::<()>();
     let shutdown = async move { drop(closed.await) };

@@ -15,7 +15,10 @@ impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { started_at: Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)), started: Instant::now() }
+        Self {
+            started_at: Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            started: Instant::now(),
+        }
     }
 
     /// What time it is.

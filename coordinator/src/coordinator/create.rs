@@ -3,34 +3,40 @@
 use foldwise_data::{DataError, Dataset, Locations};
 use foldwise_engine::scheduler::{DataInfo, NewStudy};
 use foldwise_shared::model::check_shape;
-use foldwise_shared::spec::{SpecError, StudySpec, parse};
+use foldwise_shared::spec::{SpecError, StudySpec, parse, place};
 use foldwise_shared::split::{SplitError, Splits};
 
 /// Why a study cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// The study file.
+    /// The study file, also where it does not fit its data.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The data set.
-    #[error("data.dataset: {0}")]
-    Data(#[from] DataError),
-    /// The data and the splits.
-    #[error("data: {0}")]
-    Split(#[from] SplitError),
-    /// The data and the model.
-    #[error("model.network: {0}")]
-    Shape(String),
+    /// The data set cannot be read.
+    #[error("failed to read the data set: {0}")]
+    Data(DataError),
 }
 
 impl CreateError {
     /// Whether the study file is to blame rather than the machine.
     pub fn is_user_error(&self) -> bool {
-        match self {
-            // A data set that is named in the file and not there is the file's mistake too.
-            Self::Data(error) => error.is_user_error() || matches!(error, DataError::NotFound { .. }),
-            _ => true,
+        matches!(self, Self::Spec(_))
+    }
+}
+
+impl From<DataError> for CreateError {
+    fn from(error: DataError) -> Self {
+        // A data set that the file names and that is not there is the file's mistake too.
+        if error.is_user_error() || matches!(error, DataError::NotFound { .. }) {
+            return SpecError::new("data.dataset", error.to_string()).into();
         }
+        Self::Data(error)
+    }
+}
+
+impl From<SplitError> for CreateError {
+    fn from(error: SplitError) -> Self {
+        SpecError::new("data", error.to_string()).into()
     }
 }
 
@@ -40,14 +46,18 @@ impl CreateError {
 /// The first thing that is wrong.
 pub fn prepare(text: &str, overrides: &[String], locations: &Locations) -> Result<NewStudy, CreateError> {
     let spec = parse(text, overrides)?;
-    let data = examine(&spec, locations)?;
+    let data = examine(&spec, locations).map_err(|error| match error {
+        CreateError::Spec(error) => place(error, text, overrides).into(),
+        error @ CreateError::Data(_) => error,
+    })?;
     Ok(NewStudy { spec, spec_text: text.to_owned(), data })
 }
 
 fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {
     let dataset = Dataset::open(&spec.data.dataset, locations)?;
     let train = dataset.train();
-    check_shape(spec.model.network, train.height(), train.width()).map_err(CreateError::Shape)?;
+    check_shape(spec.model.network, train.height(), train.width())
+        .map_err(|message| SpecError::new("model.network", message))?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
     Ok(DataInfo {

@@ -62,7 +62,11 @@ pub enum CoordinatorError {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "; there is none at all".into() } else { format!("; there are: {}", names.join(", ")) }
+    if names.is_empty() {
+        "; there is none at all".into()
+    } else {
+        format!("; there are: {}", names.join(", "))
+    }
 }
 
 /// How a coordinator is started.
@@ -106,7 +110,11 @@ impl Coordinator {
     ///
     /// # Errors
     /// What the store knows cannot be read, or the first writes cannot be recorded.
-    pub fn start(store: Store, database: &Path, options: Options) -> Result<(Self, LoopThread), CoordinatorError> {
+    pub fn start(
+        store: Store,
+        database: &Path,
+        options: Options,
+    ) -> Result<(Self, LoopThread), CoordinatorError> {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (published, _) = broadcast::channel(WATCH);
         let (drained_sender, drained) = watch::channel(false);

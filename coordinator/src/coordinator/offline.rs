@@ -39,7 +39,14 @@ pub fn offline(database: &Path, change: Change) -> Result<StudyRecord, Coordinat
     let (name, event) = match change {
         Change::Create { text, overrides } => {
             let study = prepare(&text, &overrides, &Locations::from_env())?;
-            (study.spec.study.name.clone(), Event::CreateStudy(Box::new(study)))
+            let name = study.spec.study.name.clone();
+            // A reader looks first, so that a refusal finds the database untouched.
+            if database.exists()
+                && matches!(Reader::open(database).map(|reader| reader.study(&name)), Ok(Ok(Some(_))))
+            {
+                return Err(CoordinatorError::NameTaken(name));
+            }
+            (name, Event::CreateStudy(Box::new(study)))
         }
         Change::Pause(name) => steer(database, name, Event::PauseStudy)?,
         Change::Unpause(name) => steer(database, name, Event::UnpauseStudy)?,

@@ -204,7 +204,8 @@ impl Running {
         tracing::error!(%error, "a commit failed; nothing of it was sent, and it is tried again");
         self.sessions.clear();
         std::thread::sleep(LONGEST_SLEEP);
-        match rebuild(&mut self.store, &Options { forget_workers: false, ..self.options.clone() }, self.clock) {
+        match rebuild(&mut self.store, &Options { forget_workers: false, ..self.options.clone() }, self.clock)
+        {
             Ok(scheduler) => self.scheduler = scheduler,
             Err(error) => return self.start_over(error),
         }

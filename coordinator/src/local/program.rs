@@ -86,7 +86,8 @@ impl Program {
 
     async fn list(&self) -> Result<Vec<Device>, LocalError> {
         const ARGUMENTS: &str = "devices --json";
-        let failed = |message: String| LocalError::Failed { path: self.path.clone(), arguments: ARGUMENTS, message };
+        let failed =
+            |message: String| LocalError::Failed { path: self.path.clone(), arguments: ARGUMENTS, message };
         let output = tokio::process::Command::new(&self.path)
             .args(ARGUMENTS.split(' '))
             .stdin(Stdio::null())

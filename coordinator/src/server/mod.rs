@@ -15,8 +15,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 
-pub use self::token::Token;
 use self::study_service::Studies;
+pub use self::token::Token;
 use self::worker_service::Workers;
 use crate::coordinator::Coordinator;
 
@@ -41,9 +41,10 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let workers =
-        WorkerServiceServer::new(Workers::new(coordinator.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let studies = StudyServiceServer::new(Studies::new(coordinator)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let workers = WorkerServiceServer::new(Workers::new(coordinator.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let studies =
+        StudyServiceServer::new(Studies::new(coordinator)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let guard = token::guard(token);
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))

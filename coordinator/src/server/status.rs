@@ -53,7 +53,8 @@ pub(super) fn wrong_wire_version(theirs: u32) -> Status {
 
 /// A call without the secret, or with another one.
 pub(super) fn wrong_token(missing: bool) -> Status {
-    let what = if missing { "this coordinator asks for a token" } else { "the token is not the coordinator's" };
+    let what =
+        if missing { "this coordinator asks for a token" } else { "the token is not the coordinator's" };
     Status::new(Code::Unauthenticated, format!("{what}; set FOLDWISE_TOKEN or --token-file"))
 }
 

@@ -59,8 +59,9 @@ impl StudyService for Studies {
 
     async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::Study> {
         let request = request.into_inner();
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare(&request.spec, &request.overrides, &Locations::from_env()));
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare(&request.spec, &request.overrides, &Locations::from_env())
+        });
         let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
         let study = study.map_err(|error| status::from_coordinator(error.into()))?;
         let created = self.coordinator.create(study).await.map_err(status::from_coordinator)?;
@@ -72,8 +73,11 @@ impl StudyService for Studies {
     }
 
     async fn list_studies(&self, _: Request<v1::ListStudiesRequest>) -> Answer<v1::ListStudiesResponse> {
-        let studies = self.coordinator.read(|reader| Ok(reader.studies()?)).await.map_err(status::from_coordinator)?;
-        Ok(Response::new(v1::ListStudiesResponse { studies: studies.into_iter().map(v1::Study::from).collect() }))
+        let studies =
+            self.coordinator.read(|reader| Ok(reader.studies()?)).await.map_err(status::from_coordinator)?;
+        Ok(Response::new(v1::ListStudiesResponse {
+            studies: studies.into_iter().map(v1::Study::from).collect(),
+        }))
     }
 
     async fn pause_study(&self, request: Request<v1::StudyRequest>) -> Answer<v1::Study> {
@@ -107,7 +111,8 @@ impl StudyService for Studies {
     async fn list_trials(&self, request: Request<v1::ListTrialsRequest>) -> Answer<v1::ListTrialsResponse> {
         let request = request.into_inner();
         let states = request.states.iter().map(|state| state.parse());
-        let states = states.collect::<Result<Vec<_>, _>>().map_err(|error| status::wrong_word("states", error))?;
+        let states =
+            states.collect::<Result<Vec<_>, _>>().map_err(|error| status::wrong_word("states", error))?;
         let (sort, descending) = match request.sort.strip_prefix('-') {
             Some(sort) => (sort, true),
             None => (request.sort.as_str(), false),
@@ -124,7 +129,9 @@ impl StudyService for Studies {
             Ok(reader.trials(study.id, &query)?)
         });
         let trials = trials.await.map_err(status::from_coordinator)?;
-        Ok(Response::new(v1::ListTrialsResponse { trials: trials.into_iter().map(v1::Trial::from).collect() }))
+        Ok(Response::new(v1::ListTrialsResponse {
+            trials: trials.into_iter().map(v1::Trial::from).collect(),
+        }))
     }
 
     async fn get_curve(&self, request: Request<v1::GetCurveRequest>) -> Answer<Self::GetCurveStream> {
@@ -144,7 +151,8 @@ impl StudyService for Studies {
     async fn watch_study(&self, request: Request<v1::StudyRequest>) -> Answer<Self::WatchStudyStream> {
         // Subscribed first, so that nothing falls between the record and the first event.
         let mut events = self.coordinator.subscribe();
-        let study = self.coordinator.study(&request.into_inner().name).await.map_err(status::from_coordinator)?;
+        let study =
+            self.coordinator.study(&request.into_inner().name).await.map_err(status::from_coordinator)?;
         let (sender, receiver) = mpsc::channel(256);
         tokio::spawn(async move {
             let first = state_of(&study);

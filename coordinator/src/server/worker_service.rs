@@ -84,7 +84,9 @@ async fn forward(
 }
 
 fn hello_event(session: SessionId, hello: v1::Hello) -> Result<Event, WireError> {
-    for (field, text) in [("name", &hello.name), ("incarnation", &hello.incarnation), ("device", &hello.device)] {
+    for (field, text) in
+        [("name", &hello.name), ("incarnation", &hello.incarnation), ("device", &hello.device)]
+    {
         if text.is_empty() || text.len() > NAME_LENGTH {
             return Err(WireError::wrong(field, format!("it must have 1 to {NAME_LENGTH} bytes")));
         }

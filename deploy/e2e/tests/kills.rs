@@ -13,7 +13,7 @@ const KILLS: u32 = 10;
 fn killed_ten_times() {
     // More epochs than ten rounds can train, so that each kill finds a running study.
     let study = Study {
-        trials: 60,
+        trials: 100,
         epochs: 4,
         pruner: "kind = \"median\"\nstartup_trials = 2\nwarmup_epochs = 1",
         ..Study::default()
@@ -54,12 +54,13 @@ fn killed_ten_times() {
     }
     running.finish().expect_code(0);
 
-    acknowledged_is_recorded(&database, &acks);
+    let lines = acknowledged_is_recorded(&database, &acks);
+    assert!(lines > study.trials as usize, "only {lines} acknowledgements were logged");
     let finished = finished_is_unchanged(&database, &finished);
     assert_eq!(finished.len(), study.trials as usize, "the number of trials");
     assert_eq!(
         database.rows("SELECT count(*), min(number), max(number) FROM trial"),
-        [[Value::Integer(60), Value::Integer(0), Value::Integer(59)]]
+        [[Value::Integer(100), Value::Integer(0), Value::Integer(99)]]
     );
     assert_eq!(
         database.number("SELECT count(*) FROM trial WHERE state NOT IN ('complete', 'pruned')"),
@@ -72,10 +73,19 @@ fn killed_ten_times() {
         database.number("SELECT count(*) FROM attempt WHERE state = 'failed'") > 0,
         "no kill hit anything"
     );
+    let gaps = "SELECT trial_id, fold, attempt FROM epoch GROUP BY 1, 2, 3 HAVING count(*) <> max(epoch)";
+    assert_eq!(database.rows(gaps), [[]; 0]);
+    let short = format!(
+        "SELECT trial_id, fold FROM fold WHERE state = 'complete' AND {} <> (SELECT count(*) FROM epoch
+         WHERE epoch.trial_id = fold.trial_id AND epoch.fold = fold.fold AND attempt = attempts)",
+        study.epochs
+    );
+    assert_eq!(database.rows(&short), [[]; 0], "a complete fold lacks epochs of its last attempt");
+    eprintln!("{lines} acknowledgements, {} epochs", database.number("SELECT count(*) FROM epoch"));
 }
 
-/// Every line of every worker's log has its row, with its attempt and its value.
-fn acknowledged_is_recorded(database: &Database, acks: &Path) {
+/// Every line of every worker's log has its row, with its attempt and its value; gives the number of lines.
+fn acknowledged_is_recorded(database: &Database, acks: &Path) -> usize {
     let mut epochs = BTreeMap::new();
     for row in database.rows(
         "SELECT study_id, number, fold, attempt, epoch, epoch.value FROM epoch JOIN trial ON id = trial_id",
@@ -90,7 +100,8 @@ fn acknowledged_is_recorded(database: &Database, acks: &Path) {
         .iter()
         .map(|row| whole(row))
         .collect();
-    for line in acknowledged(acks) {
+    let lines = acknowledged(acks);
+    for line in &lines {
         let key = |names: &[&str]| -> Vec<i64> {
             names
                 .iter()
@@ -106,8 +117,10 @@ fn acknowledged_is_recorded(database: &Database, acks: &Path) {
             assert_eq!(recorded, Some(&loss), "lost or changed: {line}");
         }
     }
+    lines.len()
 }
 
+/// Each line was written by one call, so that a kill cuts none in two.
 fn acknowledged(acks: &Path) -> Vec<serde_json::Value> {
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(acks).expect("the log's folder") {
@@ -176,7 +189,7 @@ fn a_killed_worker_costs_an_attempt() {
     let victim = running.worker("w0");
     let hit = until("w0 in the middle of a fold", || {
         let sql = "SELECT trial_id * 10 + fold FROM attempt JOIN epoch USING (trial_id, fold, attempt)
-                   WHERE worker = 'w0' AND state = 'running' AND epoch BETWEEN 1 AND 2 LIMIT 1";
+                   WHERE worker = 'w0' AND state = 'running' GROUP BY trial_id, fold HAVING max(epoch) <= 2";
         Some(database.number_so_far(sql)).filter(|key| *key > 0)
     });
     victim.signal(Signal::KILL);

@@ -92,7 +92,7 @@ fn tables_agree_with_the_list(database: &Database, trials: &[Json]) {
     assert_eq!(listed, stored);
 }
 
-/// Every fold that was started has its epochs from the first on without a gap, a complete one all of them.
+/// Every fold has its epochs from the first on without a gap, a complete one all of them.
 fn every_epoch_is_there(database: &Database) {
     let broken = database.rows(&format!(
         "SELECT fold.trial_id, fold.fold, fold.state, count(epoch), max(epoch) FROM fold
@@ -100,7 +100,7 @@ fn every_epoch_is_there(database: &Database) {
          GROUP BY fold.trial_id, fold.fold
          HAVING count(epoch) <> coalesce(max(epoch), 0)
             OR (fold.state = 'complete') <> (count(epoch) = {epochs})
-            OR (fold.attempts > 0) <> (count(epoch) > 0)",
+            OR (fold.attempts = 0) > (count(epoch) = 0)",
         epochs = STUDY.epochs,
     ));
     // A pruned fold may have all its epochs: it was judged by the last.
@@ -180,15 +180,14 @@ fn the_same_file_goes_on(scene: &Scene, database: &Database, answer: &str) {
 }
 
 fn another_file_is_refused(scene: &Scene, database: &Database) {
-    let (rows, bytes) = (database.dump(), scene.bytes("study.db"));
+    let before = database.dump();
     scene.write("other.toml", Study { epochs: 5, ..STUDY }.to_string());
     scene.foldwise("run other.toml --db study.db --set budget.trials=10").expect_code(2).expect_stderr(&[
         "train.epochs: 4 is stored, 5 is given",
         "budget.trials: 9 is stored, 10 is given",
         "help: ",
     ]);
-    assert_eq!(database.dump(), rows);
-    assert!(scene.bytes("study.db") == bytes, "the database's bytes have changed");
+    assert_eq!(database.dump(), before);
 }
 
 fn integer(json: &Json) -> Value {

@@ -211,7 +211,7 @@ async fn a_worker_of_another_wire_version_is_refused() {
     };
     let hello = FromWorker { message: Some(Message::Hello(hello)) };
     let refused = WorkerServiceClient::new(connect(&server).await).session(tokio_stream::iter([hello])).await;
-    let status = refused.err().expect("refused");
+    let status = refused.expect_err("refused");
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
     for word in ["wire version 999", "same release"] {
         assert!(status.message().contains(word), "{status}");

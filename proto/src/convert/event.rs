@@ -13,7 +13,13 @@ impl From<StudyEvent> for v1::StudyEvent {
                 Wire::TrialCreated(v1::TrialCreated { trial: trial.0, params: params(&chosen) })
             }
             StudyEvent::AttemptStarted { trial, fold, attempt, worker, device } => {
-                Wire::AttemptStarted(v1::AttemptStarted { trial: trial.0, fold: fold.0, attempt: attempt.0, worker, device })
+                Wire::AttemptStarted(v1::AttemptStarted {
+                    trial: trial.0,
+                    fold: fold.0,
+                    attempt: attempt.0,
+                    worker,
+                    device,
+                })
             }
             StudyEvent::Epoch { record, worker } => {
                 Wire::Epoch(v1::EpochRecorded { record: Some(record.into()), worker })
@@ -35,7 +41,12 @@ impl From<StudyEvent> for v1::StudyEvent {
                 Wire::AttemptStopped(v1::AttemptStopped { trial: trial.0, fold: fold.0, worker })
             }
             StudyEvent::TrialFinished { trial, state, value, reason } => {
-                Wire::TrialFinished(v1::TrialFinished { trial: trial.0, state: state.to_string(), value, reason })
+                Wire::TrialFinished(v1::TrialFinished {
+                    trial: trial.0,
+                    state: state.to_string(),
+                    value,
+                    reason,
+                })
             }
             StudyEvent::StudyChanged { state, message } => {
                 Wire::StudyChanged(v1::StudyChanged { state: state.to_string(), message })
@@ -60,9 +71,10 @@ impl TryFrom<v1::StudyEvent> for StudyEvent {
                 worker: event.worker,
                 device: event.device,
             },
-            Wire::Epoch(event) => {
-                Self::Epoch { record: event.record.ok_or(WireError::Missing("record"))?.into(), worker: event.worker }
-            }
+            Wire::Epoch(event) => Self::Epoch {
+                record: event.record.ok_or(WireError::Missing("record"))?.into(),
+                worker: event.worker,
+            },
             Wire::AttemptFailed(event) => Self::AttemptFailed {
                 trial: TrialNumber(event.trial),
                 fold: FoldIndex(event.fold),

@@ -17,7 +17,8 @@ pub struct Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+        let show =
+            |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
         write!(f, "{}: {} is stored, {} is given", self.key, show(&self.first), show(&self.second))
     }
 }
@@ -30,7 +31,11 @@ pub fn differences(first: &StudySpec, second: &StudySpec) -> Vec<Difference> {
     keys.dedup();
     keys.into_iter()
         .filter(|key| first.get(*key) != second.get(*key))
-        .map(|key| Difference { key: key.clone(), first: first.get(key).cloned(), second: second.get(key).cloned() })
+        .map(|key| Difference {
+            key: key.clone(),
+            first: first.get(key).cloned(),
+            second: second.get(key).cloned(),
+        })
         .collect()
 }
 

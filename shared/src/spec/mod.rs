@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
-pub use self::parse::parse;
+pub use self::parse::{parse, place};
 
 use crate::model::{Network, Optimizer};
 use crate::space::Space;

@@ -28,7 +28,9 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
 }
 
 /// `early_stopping = { patience = 5 }`, or `false` for none.
-pub(super) fn early_stopping<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EarlyStopping>, D::Error> {
+pub(super) fn early_stopping<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<EarlyStopping>, D::Error> {
     struct OffOrTable;
 
     impl<'de> Visitor<'de> for OffOrTable {
@@ -68,7 +70,9 @@ fn apply(table: &mut toml::Table, set: &str) -> Result<(), SpecError> {
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().unwrap_or_default();
     if last.is_empty() || keys.iter().any(|key| key.is_empty()) {
-        return Err(wrong("a part of the key is empty; write it as key=value, such as budget.trials=6".into()));
+        return Err(wrong(
+            "a part of the key is empty; write it as key=value, such as budget.trials=6".into(),
+        ));
     }
     let mut inner = table;
     for key in keys {
@@ -87,11 +91,12 @@ fn unknown_key(parent: String, message: &str) -> SpecError {
     let words = |text: &str| -> Vec<String> {
         text.split('`').enumerate().filter(|(at, _)| at % 2 == 1).map(|(_, word)| word.to_owned()).collect()
     };
-    let (is_key, rest) = match (message.strip_prefix("unknown field "), message.strip_prefix("unknown variant ")) {
-        (Some(rest), _) => (true, rest),
-        (_, Some(rest)) => (false, rest),
-        _ => return SpecError::new(parent, message),
-    };
+    let (is_key, rest) =
+        match (message.strip_prefix("unknown field "), message.strip_prefix("unknown variant ")) {
+            (Some(rest), _) => (true, rest),
+            (_, Some(rest)) => (false, rest),
+            _ => return SpecError::new(parent, message),
+        };
     let mut known = words(rest);
     if known.is_empty() {
         return SpecError::new(parent, message);
@@ -122,10 +127,13 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 /// Finds the `--set` or the line that an error's key comes from.
-fn place(mut error: SpecError, text: &str, overrides: &[String]) -> SpecError {
+pub fn place(mut error: SpecError, text: &str, overrides: &[String]) -> SpecError {
     let related = |set: &str| {
-        let path: String = set.split('=').next().unwrap_or_default().split('.').map(str::trim).collect::<Vec<_>>().join(".");
-        let within = |outer: &str, inner: &str| inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+        let path: String =
+            set.split('=').next().unwrap_or_default().split('.').map(str::trim).collect::<Vec<_>>().join(".");
+        let within = |outer: &str, inner: &str| {
+            inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+        };
         !error.key.is_empty() && (within(&path, &error.key) || within(&error.key, &path))
     };
     if let Some(set) = overrides.iter().rev().find(|set| related(set)) {

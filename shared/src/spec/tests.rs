@@ -60,8 +60,10 @@ fn overrides_lie_over_the_file() {
     assert_eq!(spec.data.dataset, "synthetic-digits");
     assert_eq!(spec.train.early_stopping, None);
     assert_eq!(spec.wall_time_ms(), Some(7_200_000));
-    let keys: Vec<String> =
-        differences(&parse(FILE, &[]).expect("a study file"), &spec).into_iter().map(|found| found.key).collect();
+    let keys: Vec<String> = differences(&parse(FILE, &[]).expect("a study file"), &spec)
+        .into_iter()
+        .map(|found| found.key)
+        .collect();
     assert_eq!(
         keys,
         [
@@ -105,11 +107,26 @@ fn every_mistake_has_its_place_and_remedy() {
     check("\"lab\" => \"labb\"", "line 12: model.network: unknown value `labb`; did you mean `lab`?");
     check("[5e-4, 5e-2] => [5e-2, 5e-4]", "line 20: space.learning_rate: the low bound 0.05 is above");
     check("[5e-4, 5e-2] => [0, 5e-2]", "line 20: space.learning_rate: a logarithmic scale");
-    check("{ float = [0.0, 0.5] } => { choice = [] }", "line 21: space.dropout: a choice needs at least one value");
-    check("{ float = [0.0, 0.5] } => { float = [0.0, 1.5] }", "line 21: space.dropout: dropout cannot be 1.5");
-    check("{ float = [0.0, 0.5] } => { flot = [0.0, 0.5] }", "line 21: space.dropout.flot: unknown key; did you mean `float`?");
-    check("dropout = { => drop_out = {", "line 21: space.drop_out: the model knows no such param; did you mean `dropout`?");
-    check("latent_dim = 4 => latent_dim = 4\ndropout = 0.1", "line 22: space.dropout: it is also fixed in [model]");
+    check(
+        "{ float = [0.0, 0.5] } => { choice = [] }",
+        "line 21: space.dropout: a choice needs at least one value",
+    );
+    check(
+        "{ float = [0.0, 0.5] } => { float = [0.0, 1.5] }",
+        "line 21: space.dropout: dropout cannot be 1.5",
+    );
+    check(
+        "{ float = [0.0, 0.5] } => { flot = [0.0, 0.5] }",
+        "line 21: space.dropout.flot: unknown key; did you mean `float`?",
+    );
+    check(
+        "dropout = { => drop_out = {",
+        "line 21: space.drop_out: the model knows no such param; did you mean `dropout`?",
+    );
+    check(
+        "latent_dim = 4 => latent_dim = 4\ndropout = 0.1",
+        "line 22: space.dropout: it is also fixed in [model]",
+    );
     check("trials = 30 => trials = 0", "line 28: budget.trials: a study of no trial");
     check("trials = 30 => ", "line 27: budget: the study would never end");
     check("trials = 30 => total_epochs = 10", "line 28: budget.total_epochs: 10 epochs are too few");
@@ -117,7 +134,10 @@ fn every_mistake_has_its_place_and_remedy() {
     check("version = 1 => version = 2", "line 1: version: version 2 is not known");
     check("name = \"mnist-random\" => name = \"a b\"", "line 4: study.name: `a b` is no name");
     check("patience = 5 => patience = 0", "line 17: train.early_stopping.patience: use at least 1");
-    check("patience = 5 => patienc = 5", "line 17: train.early_stopping.patienc: unknown key; did you mean `patience`?");
+    check(
+        "patience = 5 => patienc = 5",
+        "line 17: train.early_stopping.patienc: unknown key; did you mean `patience`?",
+    );
     check("warmup_epochs = 3 => interval_epochs = 0", "line 25: pruner.interval_epochs");
     check("kind = \"median\" => kind = \"none\"", "line 25: pruner.warmup_epochs: it belongs to");
     check("budget.trial=6", "--set budget.trial=6: budget.trial: unknown key; did you mean `trials`?");

@@ -6,6 +6,7 @@ use foldwise_shared::space::Domain;
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::value::{ParamValue, Params};
 use rand::{Rng, RngExt};
+use rand_distr::{Distribution, Uniform};
 use sha2::{Digest, Sha256};
 
 /// Always some: it never runs dry.
@@ -36,20 +37,25 @@ fn draw(domain: &Domain, rng: &mut impl Rng) -> Option<ParamValue> {
     match *domain {
         // exp(log(x)) can miss x by a rounding, hence the clamps.
         Domain::Float { low, high, log: true, .. } => {
-            Some(ParamValue::Float(log_uniform(low, high, rng).clamp(low, high)))
+            Some(ParamValue::Float(log_uniform(low, high, rng)?.clamp(low, high)))
         }
         Domain::Float { low, high, step: None, .. } => {
-            Some(ParamValue::Float(rng.random_range(low..=high).clamp(low, high)))
+            Some(ParamValue::Float(uniform(low, high, rng)?.clamp(low, high)))
         }
         // Half a value more on either side gives the bounds the share their neighbors have, as Optuna does it.
         Domain::Int { low, high, log: true, .. } => {
-            let number = libm::round(log_uniform(low as f64 - 0.5, high as f64 + 0.5, rng));
+            let number = libm::round(log_uniform(low as f64 - 0.5, high as f64 + 0.5, rng)?);
             Some(ParamValue::Int((number as i64).clamp(low, high)))
         }
         _ => domain.value(rng.random_range(0..domain.cardinality()?)),
     }
 }
 
-fn log_uniform(low: f64, high: f64, rng: &mut impl Rng) -> f64 {
-    libm::exp(rng.random_range(libm::log(low)..=libm::log(high)))
+/// None for bounds that are not finite, which no study file has.
+fn uniform(low: f64, high: f64, rng: &mut impl Rng) -> Option<f64> {
+    Some(Uniform::new_inclusive(low, high).ok()?.sample(rng))
+}
+
+fn log_uniform(low: f64, high: f64, rng: &mut impl Rng) -> Option<f64> {
+    uniform(libm::log(low), libm::log(high), rng).map(libm::exp)
 }
