@@ -2,7 +2,6 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-FOLDWISE := target/release/foldwise
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .PHONY: help

@@ -49,11 +49,17 @@ if [[ -n ${LIBTORCH:-} ]]; then
     exit 0
 fi
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ -z $variant && -e $root/.libtorch/torch/build-version ]]; then
+    # Whichever variant was asked for before stays.
+    check "$root/.libtorch/torch"
+    say "ready: .libtorch -> $(readlink -f "$root/.libtorch")"
+    exit 0
+fi
 if [[ -z $variant ]]; then
     variant=cpu
     if [[ -e /proc/driver/nvidia/version ]] || nvidia-smi -L >/dev/null 2>&1; then variant=cuda; fi
 fi
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${FOLDWISE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/foldwise}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)

@@ -29,11 +29,16 @@ def last_json(command):
 
 
 def our_epoch():
-    return last_json([PROGRAMS / "foldwise-worker", "bench", "--epochs", "2", "--threads", "1"])["seconds_per_epoch"]
+    command = [PROGRAMS / "foldwise-worker", "bench", "--dataset", "mnist", "--epochs", "2", "--threads", "1"]
+    result = last_json(command)
+    assert result["images"] == 60_000, result
+    return result["seconds_per_epoch"]
 
 
 def their_epoch(stack):
-    return last_json([PYTHON, PEERS, "train", "--stack", stack, "--epochs", "2", "--threads", "1"])["seconds_per_epoch"]
+    result = last_json([PYTHON, PEERS, "train", "--stack", stack, "--epochs", "2", "--threads", "1"])
+    assert result["images"] == 60_000, result
+    return result["seconds_per_epoch"]
 
 
 def our_study():

@@ -6,6 +6,9 @@ pub const WIRE_VERSION: u32 = 1;
 /// The largest message either side takes, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
+/// The most attempts a worker can run side by side.
+pub const MAX_SLOTS: u32 = 256;
+
 /// The generated code.
 pub mod v1 {
     #![expect(

@@ -82,14 +82,14 @@ pub struct BenchArgs {
 /// How to work.
 #[derive(Debug, Args)]
 pub struct WorkArgs {
-    /// The coordinator, such as http://head-node:7878; http:// may be left out.
+    /// The coordinator, such as http://head-node:7654; http:// may be left out.
     #[arg(long, env = "FOLDWISE_COORDINATOR", value_name = "URL", required = true)]
     coordinator: Option<Address>,
     /// The device to train on: auto (the first GPU, else the CPU), cpu, cuda or cuda:N.
     #[arg(long, env = "FOLDWISE_DEVICE", default_value = "auto", value_name = "DEVICE")]
     device: DeviceChoice,
     /// Folds to train side by side. On a CPU, start more workers instead.
-    #[arg(long, env = "FOLDWISE_SLOTS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(long, env = "FOLDWISE_SLOTS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(foldwise_proto::MAX_SLOTS)))]
     slots: u32,
     /// Threads of one operation on a CPU; one worker a core with one thread each gets most done.
     #[arg(long, env = "FOLDWISE_THREADS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -241,7 +241,7 @@ mod tests {
     fn flags_become_a_config() {
         let args = work(&[
             "--coordinator",
-            "head:7878",
+            "head:7654",
             "--slots",
             "2",
             "--device",
@@ -250,7 +250,7 @@ mod tests {
             "1.5",
         ]);
         let config = args.expect("flags").check(Some("secret".into())).expect("a config");
-        assert_eq!(config.target.address.to_string(), "http://head:7878");
+        assert_eq!(config.target.address.to_string(), "http://head:7654");
         assert_eq!(config.target.token.expect("a token").to_str().expect("text"), "Bearer secret");
         assert_eq!(config.target.patience.give_up_after, Some(Duration::from_millis(1500)));
         assert_eq!((config.slots, config.device, config.threads), (2, DeviceChoice::Cuda(1), 1));
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn wrong_flags_are_refused() {
         for flags in [
-            ["--coordinator", "https://head:7878"],
+            ["--coordinator", "https://head:7654"],
             ["--coordinator", "head"],
             ["--slots", "0"],
             ["--device", "gpu"],
@@ -269,7 +269,7 @@ mod tests {
             ["--give-up-after", "1e30"],
             ["--threads", "0"],
         ] {
-            let good = ["--coordinator", "head:7878"];
+            let good = ["--coordinator", "head:7654"];
             let flags: Vec<&str> =
                 if flags[0] == good[0] { flags.to_vec() } else { good.into_iter().chain(flags).collect() };
             assert_eq!(

@@ -22,6 +22,8 @@ use crate::store::TrialQuery;
 
 /// How long to wait for somebody at the address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take; a coordinator that was stopped gives none.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
 
@@ -100,14 +102,11 @@ impl Remote {
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)?;
-        let channel =
-            runtime.block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).connect()).map_err(|error| {
-                CliError::Happened {
-                    message: format!("nobody answers at {url}: {}", innermost(&error)),
-                    help: Some(
-                        "`foldwise serve` starts a coordinator; --db reads a database without one".into(),
-                    ),
-                }
+        let channel = runtime
+            .block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).connect())
+            .map_err(|error| CliError::Happened {
+                message: format!("nobody answers at {url}: {}", innermost(&error)),
+                help: Some("`foldwise serve` starts a coordinator; --db reads a database without one".into()),
             })?;
         let client = StudyServiceClient::with_interceptor(channel, Bearer(bearer))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

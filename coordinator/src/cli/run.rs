@@ -11,7 +11,6 @@ use foldwise_shared::spec::{StudySpec, differences};
 use foldwise_shared::state::StudyState;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::oneshot;
 
 use super::args::{ResumeArgs, RunArgs, WorkersArgs};
 use super::error::CliError;
@@ -21,7 +20,7 @@ use super::source::unknown_study;
 use super::study::read_file;
 use super::summary::Summary;
 use super::{next, render, say};
-use crate::coordinator::{Coordinator, LoopThread, Options, Published, find_study, prepare};
+use crate::coordinator::{self, Coordinator, LoopThread, Options, Published, find_study, prepare};
 use crate::local::{Crew, Happening, Program};
 use crate::server::{self, Token};
 use crate::store::{Reader, Store, StoreError, TrialQuery};
@@ -38,7 +37,11 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
     let database = &args.database.path;
     let name = study.spec.study.name.clone();
     // A reader looks first, so that a file that is refused finds the database untouched.
-    let stored = if database.exists() { find(database, &name)? } else { None };
+    let stored = match Reader::open_mended(database) {
+        Ok(reader) => reader.study(&name)?,
+        Err(StoreError::NotFound { .. } | StoreError::Empty { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
     if let Some(stored) = &stored {
         compare(stored, &study, &args.file, database)?;
     }
@@ -53,21 +56,10 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
 /// There is none, there are several and none is named, and whatever stops a run.
 pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
     let database = &args.database.path;
-    let name = choose(&Reader::open(database)?.studies()?, args.study.as_deref())?;
+    let name = choose(&Reader::open_mended(database)?.studies()?, args.study.as_deref())?;
     let program = Program::find().map_err(CliError::local)?;
     let store = Store::open(database)?;
     conduct(Run { store, database, name, new: None, program, workers: &args.workers })
-}
-
-/// A study of a database. One that only a coordinator can open, because of its age or a crash, is opened as one.
-fn find(database: &Path, name: &str) -> Result<Option<StudyRecord>, CliError> {
-    let reader = match Reader::open(database) {
-        Ok(reader) => reader,
-        Err(StoreError::Empty { .. }) => return Ok(None),
-        Err(StoreError::Older { .. } | StoreError::Interrupted { .. }) => Store::open(database)?.reader()?,
-        Err(error) => return Err(error.into()),
-    };
-    Ok(reader.study(name)?)
 }
 
 /// The study that is meant: the one named, or the only one that has not ended.
@@ -135,8 +127,11 @@ fn conduct(run: Run<'_>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (database, name) = (run.database.to_owned(), run.name.clone());
     let started = Instant::now();
-    let outcome = runtime.block_on(drive(run));
+    let mut thread = None;
+    let outcome = runtime.block_on(drive(run, &mut thread));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // Why the loop ended says more than that it did.
+    thread.map_or(Ok(()), coordinator::join)?;
     outcome?;
     report(&database, &name, started.elapsed())
 }
@@ -161,12 +156,13 @@ fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError
 }
 
 /// Starts everything, and ends everything when the study does.
-async fn drive(run: Run<'_>) -> Result<(), CliError> {
+async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliError> {
     let signals = Signals::new()?;
     let devices = run.program.devices(&run.workers.device.to_string(), run.workers.count).await;
     let devices = devices.map_err(CliError::local)?;
     let options = Options { forget_workers: true, only: Some(run.name.clone()), lease_ms: None };
-    let (coordinator, thread) = Coordinator::start(run.store, run.database, options)?;
+    let (coordinator, started) = Coordinator::start(run.store, run.database, options)?;
+    let thread = thread.insert(started);
     let study = match run.new {
         Some(study) => coordinator.create(study).await?,
         None => coordinator.study(&run.name).await?,
@@ -181,15 +177,12 @@ async fn drive(run: Run<'_>) -> Result<(), CliError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let token = Token::random();
-    let (close, closed) = oneshot::channel::<()>();
-    let shutdown = async move { drop(closed.await) };
-    let server = tokio::spawn(server::serve(listener, coordinator.clone(), Some(token.clone()), shutdown));
+    let server = tokio::spawn(server::serve(listener, coordinator.clone(), Some(token.clone())));
 
     let view = open_view(&coordinator, &study, &devices, run.workers.plain).await?;
     let crew = Crew::start(&run.program, &url, token.reveal(), &devices);
     let watcher = Watcher { coordinator, study, view, crew, signals, thread, database: run.database };
     let outcome = watcher.watch(events).await;
-    let _ = close.send(());
     server.abort();
     outcome
 }
@@ -214,7 +207,7 @@ struct Watcher<'a> {
     view: LiveView,
     crew: Crew,
     signals: Signals,
-    thread: LoopThread,
+    thread: &'a LoopThread,
     database: &'a Path,
 }
 
@@ -251,6 +244,7 @@ impl Watcher<'_> {
 
     async fn until_end(&mut self, mut events: tokio::sync::broadcast::Receiver<Published>) -> End {
         let mut draining = false;
+        let mut gave_up = String::new();
         let mut alive = tokio::time::interval(Duration::from_secs(1));
         let (drained_sender, mut drained) = tokio::sync::mpsc::channel::<()>(1);
         loop {
@@ -268,11 +262,14 @@ impl Watcher<'_> {
                 },
                 happening = self.crew.next() => match happening {
                     Some(happening) => {
+                        if let Happening::GaveUp { worker, why } = &happening {
+                            gave_up = format!("{worker} ended with {why}");
+                        }
                         if let Some(end) = self.on_worker(happening).await {
                             return end;
                         }
                     }
-                    None => return End::Broken("no worker is left".into()),
+                    None => return End::Broken(format!("no worker is left: {gave_up}")),
                 },
                 () = self.signals.next() => {
                     if draining {
@@ -289,8 +286,9 @@ impl Watcher<'_> {
                 }
                 _ = drained.recv() => return End::Interrupted,
                 _ = alive.tick() => {
+                    self.view.tick();
                     if self.thread.is_finished() {
-                        return End::Broken("the database cannot be written; see above".into());
+                        return End::Broken("the coordinator's loop ended".into());
                     }
                 }
             }
@@ -312,7 +310,8 @@ impl Watcher<'_> {
                     .map(|error| End::Broken(error.to_string()))
             }
             Happening::GaveUp { worker, why } => {
-                Some(End::Broken(format!("{worker} cannot be kept running: {why}")))
+                self.view.message(&format!("{worker} is not started again ({why})"));
+                None
             }
         }
     }

@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use super::args::ServeArgs;
 use super::error::CliError;
 use super::say;
 use super::signals::Signals;
-use crate::coordinator::{Coordinator, Options};
+use crate::coordinator::{self, Coordinator, LoopThread, Options};
 use crate::server::{self, Token};
 use crate::store::Store;
 
@@ -19,7 +19,7 @@ use crate::store::Store;
 /// # Errors
 /// A database that cannot work, a port in use, an address that others could reach without a token.
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
-    let token = args.token.read()?.as_deref().and_then(Token::new);
+    let token = args.token.read()?.as_deref().map(Token::new).transpose().map_err(CliError::usage)?;
     if !args.listen.ip().is_loopback() && token.is_none() {
         return Err(CliError::Usage {
             message: format!(
@@ -30,10 +30,20 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
         });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(keep(args.listen, &args.database.path, token))
+    let mut thread = None;
+    let outcome = runtime.block_on(keep(args.listen, &args.database.path, token, &mut thread));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    // Why the loop ended says more than that it did.
+    thread.map_or(Ok(()), coordinator::join)?;
+    outcome
 }
 
-async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Result<(), CliError> {
+async fn keep(
+    address: SocketAddr,
+    database: &Path,
+    token: Option<Token>,
+    thread: &mut Option<LoopThread>,
+) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let listener = TcpListener::bind(address).await.map_err(|error| CliError::Happened {
         message: format!("failed to listen on {address}: {error}"),
@@ -44,7 +54,8 @@ async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Res
     })?;
     let address = listener.local_addr()?;
     let store = Store::open(database)?;
-    let (coordinator, thread) = Coordinator::start(store, database, Options::default())?;
+    let (coordinator, started) = Coordinator::start(store, database, Options::default())?;
+    let thread = thread.insert(started);
     say(&format!("listening on http://{address}, database {}", database.display()));
     say("next:");
     say(&format!("  foldwise study create FILE --coordinator http://{address}  # a study to work on"));
@@ -52,10 +63,8 @@ async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Res
         "  foldwise-worker --coordinator http://{address}             # on each machine, once a device"
     ));
 
-    let (close, closed) = oneshot::channel::<()>();
-    let shutdown = async move { drop(closed.await) };
-    let mut server = tokio::spawn(server::serve(listener, coordinator.clone(), token, shutdown));
-    let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut server = tokio::spawn(server::serve(listener, coordinator, token));
+    let mut alive = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             () = signals.next() => break,
@@ -69,15 +78,13 @@ async fn keep(address: SocketAddr, database: &Path, token: Option<Token>) -> Res
             }
             _ = alive.tick() => {
                 if thread.is_finished() {
-                    let message = "the database cannot be written; see above".to_owned();
+                    let message = "the coordinator's loop ended".to_owned();
                     return Err(CliError::Happened { message, help: Some("free some space and start it again".into()) });
                 }
             }
         }
     }
     eprintln!("closing; workers train on and come back when the coordinator does");
-    let _ = close.send(());
-    // Open streams would keep a graceful end waiting; what matters is durable already.
     server.abort();
     Ok(())
 }

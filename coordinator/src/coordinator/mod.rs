@@ -56,6 +56,9 @@ pub enum CoordinatorError {
     /// The system does not let the loop run.
     #[error("failed to start the coordinator's thread: {0}")]
     Start(#[from] std::io::Error),
+    /// The loop ended by a mistake of ours.
+    #[error("the coordinator's thread panicked; what was answered is recorded")]
+    Panicked,
     /// The loop is gone.
     #[error("the coordinator is shutting down")]
     Closed,
@@ -208,6 +211,17 @@ impl Coordinator {
         let mut drained = self.drained.clone();
         drained.wait_for(|drained| *drained).await.map_err(|_| CoordinatorError::Closed)?;
         Ok(())
+    }
+}
+
+/// Waits for a loop whose handles are gone; what it recorded is in one file at rest then.
+///
+/// # Errors
+/// Why the loop ended before its handles were gone.
+pub fn join(thread: LoopThread) -> Result<(), CoordinatorError> {
+    match thread.join() {
+        Ok(ended) => Ok(ended?),
+        Err(_) => Err(CoordinatorError::Panicked),
     }
 }
 

@@ -41,9 +41,8 @@ pub fn offline(database: &Path, change: Change) -> Result<StudyRecord, Coordinat
             let study = prepare(&text, &overrides, &Locations::from_env())?;
             let name = study.spec.study.name.clone();
             // A reader looks first, so that a refusal finds the database untouched.
-            if database.exists()
-                && matches!(Reader::open(database).map(|reader| reader.study(&name)), Ok(Ok(Some(_))))
-            {
+            let taken = |reader: Reader| reader.study(&name).is_ok_and(|study| study.is_some());
+            if Reader::open(database).is_ok_and(taken) {
                 return Err(CoordinatorError::NameTaken(name));
             }
             (name, Event::CreateStudy(Box::new(study)))
@@ -66,7 +65,7 @@ fn steer(
     name: String,
     event: fn(foldwise_shared::ids::StudyId) -> Event,
 ) -> Result<(String, Event), CoordinatorError> {
-    let study = find_study(&Reader::open(database)?, &name)?;
+    let study = find_study(&Reader::open_mended(database)?, &name)?;
     if study.state == StudyState::Ended {
         return Err(CoordinatorError::Ended(name));
     }

@@ -31,6 +31,7 @@ pub(super) struct Running {
     published: broadcast::Sender<Published>,
     drained: watch::Sender<bool>,
     failed_commits: u32,
+    draining: bool,
 }
 
 /// What a batch does once it is durable.
@@ -66,7 +67,17 @@ impl Running {
         let clock = Clock::start();
         let scheduler = rebuild(&mut store, &options, clock)?;
         let sessions = Sessions::new();
-        Ok(Self { store, scheduler, options, clock, sessions, published, drained, failed_commits: 0 })
+        Ok(Self {
+            store,
+            scheduler,
+            options,
+            clock,
+            sessions,
+            published,
+            drained,
+            failed_commits: 0,
+            draining: false,
+        })
     }
 
     pub fn run(mut self, mut inbox: mpsc::Receiver<Input>, runtime: &Runtime) -> Result<(), StoreError> {
@@ -86,8 +97,9 @@ impl Running {
             self.notice_gap(slept_at.elapsed().saturating_sub(planned))?;
             let idle = batch.is_empty();
             self.handle_batch(batch.drain(..))?;
-            // The inbox comes first: a word that waits there may renew the lease that is about to expire.
-            if idle || inbox.is_empty() {
+            // The inbox comes first: a word that waits there may renew the lease that is about to expire. An inbox that
+            // never empties must not keep a lease alive, though.
+            if idle || inbox.is_empty() || self.overdue() > LONGEST_SLEEP {
                 self.tick_if_due()?;
             }
         }
@@ -115,6 +127,12 @@ impl Running {
         self.handle_one(Event::Overslept { gap })
     }
 
+    /// How long ago the next deadline was.
+    fn overdue(&self) -> Duration {
+        let late = self.scheduler.next_deadline().map_or(0, |at| self.clock.now().since(at));
+        Duration::from_millis(late.unsigned_abs())
+    }
+
     fn tick_if_due(&mut self) -> Result<(), StoreError> {
         match self.scheduler.next_deadline() {
             Some(at) if at <= self.clock.now() => self.handle_one(Event::Tick),
@@ -134,8 +152,10 @@ impl Running {
                     self.sessions.insert(session, sender);
                 }
                 Input::Event(event) => {
-                    if let Event::SessionClosed { session } = &event {
-                        self.sessions.remove(session);
+                    match &event {
+                        Event::SessionClosed { session } => drop(self.sessions.remove(session)),
+                        Event::Drain => self.draining = true,
+                        _ => {}
                     }
                     outcome.add(self.scheduler.handle(self.clock.now(), event));
                 }
@@ -162,15 +182,15 @@ impl Running {
     }
 
     fn commit(&mut self, outcome: Outcome) -> Result<(), StoreError> {
-        if !outcome.writes.is_empty()
-            && let Err(error) = self.store.commit(&outcome.writes)
-        {
-            for answer in outcome.answers {
-                drop(answer.send(Err(CoordinatorError::NotRecorded(error.to_string()))));
+        if !outcome.writes.is_empty() {
+            if let Err(error) = self.store.commit(&outcome.writes) {
+                for answer in outcome.answers {
+                    drop(answer.send(Err(CoordinatorError::NotRecorded(error.to_string()))));
+                }
+                return self.start_over(error);
             }
-            return self.start_over(error);
+            self.failed_commits = 0;
         }
-        self.failed_commits = 0;
         // A watcher, a worker or a caller that is gone by now misses nothing it could use.
         if self.published.receiver_count() > 0 {
             for (study, event) in outcome.writes.iter().filter_map(event_of) {
@@ -209,7 +229,7 @@ impl Running {
             Ok(scheduler) => self.scheduler = scheduler,
             Err(error) => return self.start_over(error),
         }
-        Ok(())
+        if self.draining { self.handle_one(Event::Drain) } else { Ok(()) }
     }
 }
 

@@ -15,6 +15,8 @@ use super::program::Program;
 
 /// How long a worker may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long the last lines of a worker that ended are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A worker that lived this long was no failure to start.
 const HEALTHY: Duration = Duration::from_secs(60);
 /// How often in a row a worker is started again without having lived long.
@@ -109,18 +111,28 @@ async fn keep_running(
             }
         };
         let pipe = child.stdin.take();
-        let mut lines = child.stderr.take().map(|stderr| BufReader::new(stderr).lines());
+        let mut lines = child.stderr.take().map(|stderr| BufReader::new(stderr).split(b'\n'));
         let mut last = String::new();
+        let mut say = |line: String| {
+            last.clone_from(&line);
+            tell(Happening::Line { worker: name.clone(), line });
+        };
         let status = loop {
             tokio::select! {
                 line = next_line(&mut lines) => match line {
-                    Some(line) => {
-                        last.clone_from(&line);
-                        tell(Happening::Line { worker: name.clone(), line });
-                    }
+                    Some(line) => say(line),
                     None => lines = None,
                 },
-                status = child.wait() => break status,
+                status = child.wait() => {
+                    // Its last words say why.
+                    let rest = async {
+                        while let Some(line) = if lines.is_some() { next_line(&mut lines).await } else { None } {
+                            say(line);
+                        }
+                    };
+                    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+                    break status;
+                }
                 () = told(&mut stop) => {
                     drop(pipe);
                     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
@@ -150,11 +162,13 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 }
 
 async fn next_line(
-    lines: &mut Option<tokio::io::Lines<BufReader<tokio::process::ChildStderr>>>,
+    lines: &mut Option<tokio::io::Split<BufReader<tokio::process::ChildStderr>>>,
 ) -> Option<String> {
     match lines {
-        // A line that is not UTF-8 ends the reading of lines, not the worker.
-        Some(lines) => lines.next_line().await.ok().flatten(),
+        Some(lines) => {
+            let line = lines.next_segment().await.ok().flatten()?;
+            Some(String::from_utf8_lossy(&line).into_owned())
+        }
         None => std::future::pending().await,
     }
 }

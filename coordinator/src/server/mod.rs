@@ -5,8 +5,6 @@ mod study_service;
 mod token;
 mod worker_service;
 
-use std::future::Future;
-
 use foldwise_proto::v1::study_service_server::StudyServiceServer;
 use foldwise_proto::v1::worker_service_server::WorkerServiceServer;
 use foldwise_proto::{FILE_DESCRIPTORS, MAX_MESSAGE_BYTES};
@@ -23,8 +21,8 @@ use crate::coordinator::Coordinator;
 /// How often an idle connection is asked whether it is still there, and how long it may take to say so.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Serves workers and people on a bound listener until `shutdown` is done. Every call but health and reflection
-/// must carry the token, if there is one.
+/// Serves workers and people on a bound listener until it is dropped; what matters is durable before it is answered, so
+/// there is nothing to end gracefully. Every call but health and reflection must carry the token, if there is one.
 ///
 /// # Errors
 /// The socket fails, or the descriptors cannot be read.
@@ -32,7 +30,6 @@ pub async fn serve(
     listener: TcpListener,
     coordinator: Coordinator,
     token: Option<Token>,
-    shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<WorkerServiceServer<Workers>>().await;
@@ -54,7 +51,7 @@ pub async fn serve(
         .add_service(reflection)
         .add_service(tonic::service::interceptor::InterceptedService::new(workers, guard.clone()))
         .add_service(tonic::service::interceptor::InterceptedService::new(studies, guard))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .serve_with_incoming(TcpListenerStream::new(listener))
         .await?;
     Ok(())
 }

@@ -16,10 +16,16 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// A given secret, without the white space around it; none if nothing is left.
-    pub fn new(text: &str) -> Option<Self> {
+    /// A given secret, without the white space around it.
+    ///
+    /// # Errors
+    /// Nothing is left, or it has characters that a header cannot carry.
+    pub fn new(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self(text.to_owned()))
+        if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
+            return Err("the token must be one word of letters, digits and signs, without spaces".into());
+        }
+        Ok(Self(text.to_owned()))
     }
 
     /// A secret that nobody knows yet: 244 random bits.

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldwise_engine::scheduler::{Assignment, EpochReport, Event, ToWorker, WorkerInfo};
 use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, failure_from, params};
+use foldwise_proto::v1::ack::What;
 use foldwise_proto::v1::from_worker::Message as From;
 use foldwise_proto::v1::to_worker::Message as To;
 use foldwise_proto::v1::{self, worker_service_server::WorkerService};
-use foldwise_proto::{WIRE_VERSION, v1::ack::What};
+use foldwise_proto::{MAX_SLOTS, WIRE_VERSION};
 use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -51,15 +52,22 @@ impl WorkerService for Workers {
             return Err(status::wrong_wire_version(hello.wire_version));
         }
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let slots = hello.slots;
+        let slots = slots(hello.slots).map_err(|error| status::from_wire(&error))?;
         let hello = hello_event(session, hello).map_err(|error| status::from_wire(&error))?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let coordinator = self.coordinator.clone();
-        coordinator.attach(session, sender).await.map_err(status::from_coordinator)?;
-        coordinator.tell(hello).await.map_err(status::from_coordinator)?;
-        coordinator.tell(Event::Ready { session, slots }).await.map_err(status::from_coordinator)?;
+        // On a task of its own, which ends with SessionClosed even if the caller leaves at once.
         tokio::spawn(async move {
-            if let Err(error) = forward(session, messages, &coordinator).await {
+            let begun = async {
+                coordinator.attach(session, sender).await?;
+                coordinator.tell(hello).await?;
+                coordinator.tell(Event::Ready { session, slots }).await
+            };
+            let ended = match begun.await {
+                Ok(()) => forward(session, messages, &coordinator).await,
+                Err(error) => Err(status::from_coordinator(error)),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(session = session.0, %error, "a worker's stream ended");
             }
             // If the loop is gone as well, there is nobody left to tell.
@@ -83,6 +91,13 @@ async fn forward(
     Ok(())
 }
 
+fn slots(wire: u32) -> Result<u32, WireError> {
+    if wire > MAX_SLOTS {
+        return Err(WireError::wrong("slots", format!("{wire} are too many; at most {MAX_SLOTS}")));
+    }
+    Ok(wire)
+}
+
 fn hello_event(session: SessionId, hello: v1::Hello) -> Result<Event, WireError> {
     for (field, text) in
         [("name", &hello.name), ("incarnation", &hello.incarnation), ("device", &hello.device)]
@@ -99,7 +114,7 @@ fn hello_event(session: SessionId, hello: v1::Hello) -> Result<Event, WireError>
 fn event(session: SessionId, message: v1::FromWorker) -> Result<Event, WireError> {
     Ok(match message.message.ok_or(WireError::Missing("message"))? {
         From::Hello(_) => return Err(WireError::wrong("hello", "a session has one, at its start")),
-        From::Ready(ready) => Event::Ready { session, slots: ready.slots },
+        From::Ready(ready) => Event::Ready { session, slots: slots(ready.slots)? },
         From::Heartbeat(_) => Event::Heartbeat { session },
         From::Epoch(epoch) => Event::Epoch {
             session,

@@ -10,6 +10,7 @@ use foldwise_shared::state::{AttemptState, Direction, FailureClass, TrialState, 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, params};
 use serde::Serialize;
 
+use super::Store;
 use super::error::{Fault, StoreError};
 use super::open::{self, Found};
 use super::schema;
@@ -119,6 +120,17 @@ const LIVE: &str = "NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial
     AND newer.fold = e.fold AND newer.attempt > e.attempt AND newer.start_epoch < e.epoch)";
 
 impl Reader {
+    /// Opens a database that is there, after it was brought up to date or a crash in it was put right, if need be.
+    ///
+    /// # Errors
+    /// As [`Reader::open`] and, in that case, as [`Store::open`].
+    pub fn open_mended(path: &Path) -> Result<Self, StoreError> {
+        match Self::open(path) {
+            Err(StoreError::Older { .. } | StoreError::Interrupted { .. }) => Store::open(path)?.reader(),
+            other => other,
+        }
+    }
+
     /// Opens a database that is there.
     ///
     /// # Errors

@@ -200,6 +200,7 @@ impl Agent {
         held.extend(self.outbox.keys());
         let held = held.into_iter().map(|key| wire::held(key, self.outbox.acknowledged_epoch(key))).collect();
         // It stays right until the welcome: an attempt comes and goes only by what a coordinator says.
+        let slots = if self.draining { 0 } else { slots };
         let hello = v1::Hello { wire_version: WIRE_VERSION, name, incarnation, device, slots, held };
         Link::Connecting(Box::pin(session::connect(Arc::clone(&self.target), hello, lost)))
     }

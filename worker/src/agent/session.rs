@@ -23,7 +23,7 @@ pub struct Address(String);
 
 /// A text that is no address of a coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no address of a coordinator: {reason}; write it like http://head-node:7878")]
+#[error("`{given}` is no address of a coordinator: {reason}; write it like http://head-node:7654")]
 pub struct AddressError {
     given: String,
     reason: &'static str,
@@ -317,21 +317,21 @@ mod tests {
     #[test]
     fn addresses() {
         for (text, address) in [
-            ("head:7878", "http://head:7878"),
+            ("head:7654", "http://head:7654"),
             ("http://127.0.0.1:80/", "http://127.0.0.1:80"),
             (" [::1]:5 ", "http://[::1]:5"),
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(address.to_owned()));
         }
         for (text, reason) in [
-            ("https://head:7878", "TLS"),
-            ("grpc://head:7878", "only http"),
+            ("https://head:7654", "TLS"),
+            ("grpc://head:7654", "only http"),
             ("head", "no port"),
             ("head:0", "no port"),
             ("http://", "cannot be read"),
-            (":7878", "no host"),
-            ("head:7878/studies", "follow"),
-            ("me@head:7878", "user"),
+            (":7654", "no host"),
+            ("head:7654/studies", "follow"),
+            ("me@head:7654", "user"),
             ("head:port", "no port"),
             ("a b:1", "cannot be read"),
         ] {

@@ -95,11 +95,12 @@ pub fn fit(
         if !result.is_finite() {
             return Ok(Ending::Diverged);
         }
-        if flow == Flow::Stop {
-            return Ok(Ending::Stopped);
-        }
         if stopper.as_mut().is_some_and(|stopper| stopper.observe(validation_loss)) {
             return Ok(Ending::EarlyStopped);
+        }
+        // Told to stop with the last epoch done, a fold is complete all the same.
+        if flow == Flow::Stop && epoch < settings.epochs {
+            return Ok(Ending::Stopped);
         }
     }
     Ok(Ending::Completed)

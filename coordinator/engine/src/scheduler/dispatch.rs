@@ -1,6 +1,6 @@
 //! Who trains what next: free slots, the queue of folds, and new trials.
 
-use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, StudyId, TrialNumber};
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, SessionId, StudyId, TrialNumber};
 use foldwise_shared::seed::fold_seed;
 use foldwise_shared::spec::Release;
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
@@ -47,6 +47,25 @@ impl Scheduler {
         }
         for (study, message) in unfit {
             self.set_study_state(study, StudyState::Paused, Some(message));
+            if let Some(study) = self.studies.get_mut(&study) {
+                study.paused_as_unfit = true;
+            }
+        }
+    }
+
+    /// Lets every study go on that was paused for want of such a worker.
+    pub(super) fn unpause_for(&mut self, session: SessionId) {
+        let Some(worker) = self.worker_of(session) else { return };
+        let unfit = worker.unfit.clone();
+        let waiting: Vec<StudyId> = self
+            .studies
+            .values()
+            .filter(|study| study.state == StudyState::Paused && study.paused_as_unfit)
+            .map(|study| study.id)
+            .filter(|study| !unfit.contains_key(study))
+            .collect();
+        for study in waiting {
+            self.set_study_state(study, StudyState::Running, None);
         }
     }
 

@@ -71,6 +71,7 @@ impl Scheduler {
     pub(super) fn set_study_state(&mut self, id: StudyId, state: StudyState, message: Option<String>) {
         let Some(study) = self.studies.get_mut(&id) else { return };
         study.state = state;
+        study.paused_as_unfit = false;
         self.write(Write::StudyState { study: id, state, message, at: self.now });
     }
 

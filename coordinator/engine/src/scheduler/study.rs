@@ -32,6 +32,8 @@ pub(super) struct Study {
     pub running_ms: i64,
     /// What of `running_ms` is recorded.
     pub recorded_ms: i64,
+    /// It is Paused because no worker that was there could train it; one that can lets it go on.
+    pub paused_as_unfit: bool,
     /// Failed trials of class invalid or error since one went well.
     pub failed_in_a_row: u32,
 }
@@ -111,9 +113,12 @@ impl Trial {
     pub fn value(&self) -> (f64, Option<f64>) {
         let values: Vec<f64> = self.folds.iter().filter_map(|fold| fold.value).collect();
         let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
+        let sum: f64 = values.iter().sum();
+        // The sum of finite losses may still be too large for a number; their mean is not.
+        let mean = if sum.is_finite() { sum / count } else { values.iter().map(|value| value / count).sum() };
         let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-        (mean, (values.len() > 1).then(|| libm::sqrt(squares / (count - 1.0))))
+        let deviation = libm::sqrt(squares / (count - 1.0));
+        (mean, (values.len() > 1 && deviation.is_finite()).then_some(deviation))
     }
 }
 
@@ -134,6 +139,7 @@ impl Study {
             training: 0,
             running_ms: 0,
             recorded_ms: 0,
+            paused_as_unfit: false,
             failed_in_a_row: 0,
         }
     }

@@ -93,6 +93,9 @@ impl Scheduler {
         if let Some(worker) = self.worker_of(session) {
             worker.slots = slots;
         }
+        if slots > 0 {
+            self.unpause_for(session);
+        }
     }
 
     pub(super) fn worker_of(&mut self, session: SessionId) -> Option<&mut Worker> {

@@ -177,6 +177,16 @@ fn another_worker_gets_what_one_declines() {
 }
 
 #[test]
+fn a_worker_that_can_train_it_lets_a_study_go_on() {
+    check(
+        one_fold(3),
+        "join a 1        => a trains 0/0#1
+         decline a 0/0#1 => preempted 0/0#1, study paused, ok
+         join b 1        => study running, b trains 0/0#2",
+    );
+}
+
+#[test]
 fn a_stopping_study_is_not_paused_by_a_decline() {
     check(
         one_fold(2),
