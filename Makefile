@@ -24,9 +24,9 @@ demo: build ## build, fetch MNIST, and run a small study to its end
 test: libtorch ## run every test, real processes included
 	cargo build --workspace --locked --bins
 ifdef NEXTEST
-	cargo nextest run --workspace --locked
+	cargo nextest run --workspace --locked --no-fail-fast
 else
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 endif
 
 .PHONY: check

@@ -36,7 +36,12 @@ impl From<DataError> for CreateError {
 
 impl From<SplitError> for CreateError {
     fn from(error: SplitError) -> Self {
-        SpecError::new("data", error.to_string()).into()
+        let key = match error {
+            SplitError::Folds { .. } => "data.folds",
+            SplitError::Holdout { .. } => "data.holdout",
+            SplitError::TooMany { .. } => "data.dataset",
+        };
+        SpecError::new(key, error.to_string()).into()
     }
 }
 

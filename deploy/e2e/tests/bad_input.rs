@@ -36,8 +36,8 @@ const MISTAKES: &[Mistake] = &[
         &["knows no such param", "did you mean `dropout`?"],
     ),
     ("folds = 2", "folds = 1", ":9: data.folds: ", &["1 folds cannot work", "use 2 to"]),
-    ("folds = 2", "folds = 500", ": data: ", &["500 folds of 240 images cannot work", "use 2 to 240"]),
-    ("folds = 2", "holdout = 240", ": data: ", &["holding out 240 of 240 images cannot work"]),
+    ("folds = 2", "folds = 500", ":9: data.folds: ", &["500 folds of 240 images cannot work", "use 2 to 240"]),
+    ("folds = 2", "holdout = 240", ":9: data.holdout: ", &["holding out 240 of 240 images cannot work"]),
     ("trials = 4", "trials = 0", ":31: budget.trials: ", &["use at least 1"]),
     ("trials = 4", "total_epochs = 0", ":31: budget.total_epochs: ", &["use at least 3"]),
     ("trials = 4", "wall_time = \"0s\"", ":31: budget.wall_time: ", &["use more than 0"]),
@@ -50,11 +50,11 @@ const MISTAKES: &[Mistake] = &[
         ":13: model.network: ",
         &["unknown value `lap`", "did you mean `lab`?"],
     ),
-    ("DATASET", "\"synthetic-digit\"", ": data.dataset: ", &["did you mean", "synthetic-digits"]),
-    ("DATASET", "\"./nowhere\"", ": data.dataset: ", &["./nowhere", "no such file or folder"]),
-    ("DATASET", "\"fashion-mnist\"", ": data.dataset: ", &["foldwise data fetch fashion-mnist"]),
-    ("DATASET", "\"./small\"", ": model.network: ", &["5x5", "28x28"]),
-    ("DATASET", "\"./cut\"", ": data.dataset: ", &["cut", "not usable"]),
+    ("DATASET", "\"synthetic-digit\"", ":8: data.dataset: ", &["did you mean", "synthetic-digits"]),
+    ("DATASET", "\"./nowhere\"", ":8: data.dataset: ", &["./nowhere", "no such file or folder"]),
+    ("DATASET", "\"fashion-mnist\"", ":8: data.dataset: ", &["foldwise data fetch fashion-mnist"]),
+    ("DATASET", "\"./small\"", ":13: model.network: ", &["5x5", "28x28"]),
+    ("DATASET", "\"./cut\"", ":8: data.dataset: ", &["cut", "not usable"]),
 ];
 
 #[test]
