@@ -20,8 +20,8 @@ use crate::store::{TrialQuery, TrialSort};
 
 /// Trials of one answer at most.
 const PAGE: u32 = 1_000;
-/// Epochs of one message of a curve.
-const CHUNK: usize = 2_000;
+/// Trials whose curves are read ahead of the caller.
+const CURVES_AHEAD: usize = 4;
 
 /// `StudyService` over a coordinator.
 #[derive(Clone)]
@@ -135,17 +135,33 @@ impl StudyService for Studies {
     }
 
     async fn get_curve(&self, request: Request<v1::GetCurveRequest>) -> Answer<Self::GetCurveStream> {
-        let request = request.into_inner();
-        let curve = self.coordinator.read(move |reader| {
-            let study = find_study(reader, &request.study)?;
-            Ok(reader.curve(study.id, request.trial.map(TrialNumber), request.all_attempts)?)
+        let v1::GetCurveRequest { study: name, trial, all_attempts } = request.into_inner();
+        let study = self.coordinator.study(&name).await.map_err(status::from_coordinator)?;
+        let numbers = match trial {
+            Some(number) => number..number.saturating_add(1),
+            None => 0..study.trials.values().sum(),
+        };
+        let coordinator = self.coordinator.clone();
+        let (sender, receiver) = mpsc::channel(CURVES_AHEAD);
+        tokio::spawn(async move {
+            let chunks = sender.clone();
+            // A trial at a time: the curves of a large study are more than a coordinator should hold.
+            let read = coordinator.read(move |reader| {
+                for number in numbers {
+                    let rows = reader.curve(study.id, Some(TrialNumber(number)), all_attempts)?;
+                    let epochs: Vec<_> = rows.into_iter().map(v1::Epoch::from).collect();
+                    // A caller that went away wants no more.
+                    if !epochs.is_empty() && chunks.blocking_send(Ok(v1::CurveChunk { epochs })).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            if let Err(error) = read.await {
+                let _ = sender.send(Err(status::from_coordinator(error))).await;
+            }
         });
-        let curve = curve.await.map_err(status::from_coordinator)?;
-        let chunks: Vec<_> = curve
-            .chunks(CHUNK)
-            .map(|rows| Ok(v1::CurveChunk { epochs: rows.iter().map(|row| (*row).into()).collect() }))
-            .collect();
-        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn watch_study(&self, request: Request<v1::StudyRequest>) -> Answer<Self::WatchStudyStream> {

@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn the_deepest_mount_counts() {
         for (path, kind) in [
-            ("/work/a.db", None),
+            ("/srv/a.db", None),
             ("/home/ann/a.db", Some("nfs4")),
             ("/homework/a.db", None),
             ("/home/local/a.db", None),

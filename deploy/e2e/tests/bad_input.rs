@@ -36,7 +36,12 @@ const MISTAKES: &[Mistake] = &[
         &["knows no such param", "did you mean `dropout`?"],
     ),
     ("folds = 2", "folds = 1", ":9: data.folds: ", &["1 folds cannot work", "use 2 to"]),
-    ("folds = 2", "folds = 500", ":9: data.folds: ", &["500 folds of 240 images cannot work", "use 2 to 240"]),
+    (
+        "folds = 2",
+        "folds = 500",
+        ":9: data.folds: ",
+        &["500 folds of 240 images cannot work", "use 2 to 240"],
+    ),
     ("folds = 2", "holdout = 240", ":9: data.holdout: ", &["holding out 240 of 240 images cannot work"]),
     ("trials = 4", "trials = 0", ":31: budget.trials: ", &["use at least 1"]),
     ("trials = 4", "total_epochs = 0", ":31: budget.total_epochs: ", &["use at least 3"]),
