@@ -5,9 +5,12 @@ cd "$(dirname "$0")/.."
 foldwise=target/release/foldwise
 
 dataset=mnist
-if ! "$foldwise" data fetch mnist; then
-    dataset=synthetic-digits
-    echo "MNIST cannot be had here (see above); going on with $dataset, which the program draws itself" >&2
+if ! "$foldwise" data show mnist >/dev/null 2>&1; then
+    echo "fetching MNIST (12 MB)" >&2
+    if ! why=$("$foldwise" data fetch mnist 2>&1 >/dev/null); then
+        dataset=synthetic-digits
+        printf 'MNIST cannot be had here (%.160s...); going on with digits drawn by the program\n' "${why##*error: }" >&2
+    fi
 fi
 
 db="demo-$dataset.db"
