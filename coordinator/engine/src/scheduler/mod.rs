@@ -82,6 +82,10 @@ pub struct Scheduler {
 impl Scheduler {
     /// Tells the scheduler what happened at `now`, which never goes backwards, and gets what is to be done.
     pub fn handle(&mut self, now: Millis, event: Event) -> Vec<Command> {
+        if let Event::Overslept { gap } = event {
+            // What the coordinator slept through is no running time of a study.
+            self.now = self.now.plus(gap).min(now);
+        }
         self.advance(now);
         match event {
             Event::CreateStudy(study) => self.create_study(*study),

@@ -105,6 +105,21 @@ fn wall_time_goes_on_after_a_restart() {
 }
 
 #[test]
+fn what_the_coordinator_slept_through_costs_no_wall_time() {
+    check(
+        |spec| {
+            two_folds(spec);
+            spec.budget.wall_time = Some("10s".into());
+        },
+        "join a 1       => a trains 0/0#1
+         wait 6s        =>
+         overslept 500s =>
+         wait 3s        =>
+         wait 1s        => study stopping, trial 0 stopping, a stops 0/0#1",
+    );
+}
+
+#[test]
 fn a_paused_study_gets_no_lease_and_what_runs_finishes() {
     check(
         two_folds_twice,
