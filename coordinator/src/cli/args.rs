@@ -79,6 +79,7 @@ pub enum Command {
 #[command(after_long_help = "\
 The same file on the same database goes on with its study; a file that differs from the stored study is refused with
 the differences. Ctrl-C lets the running epochs end and records them; a second one stops at once.
+A fold that was running starts again when the study goes on; what is finished stays.
 
 Examples:
   foldwise run deploy/studies/demo.toml
@@ -140,7 +141,7 @@ pub struct ServeArgs {
 /// Which database a coordinator keeps.
 #[derive(Debug, Args)]
 pub struct DatabaseArgs {
-    /// The database; made if it is not there.
+    /// The database; `run` and `serve` make it if it is not there.
     #[arg(long = "db", value_name = "PATH", env = "FOLDWISE_DB", default_value = DATABASE)]
     pub path: PathBuf,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldwise_data::Locations;
+use foldwise_data::{Dataset, Locations};
 use foldwise_engine::scheduler::{Event, NewStudy};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use foldwise_shared::spec::{StudySpec, differences};
@@ -56,32 +56,47 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
 /// There is none, there are several and none is named, and whatever stops a run.
 pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
     let database = &args.database.path;
-    let name = choose(&Reader::open_mended(database)?.studies()?, args.study.as_deref())?;
+    let study = choose(Reader::open_mended(database)?.studies()?, args.study.as_deref())?;
+    if study.state != StudyState::Ended {
+        check_data(&study)?;
+    }
+    let name = study.name;
     let program = Program::find().map_err(CliError::local)?;
     let store = Store::open(database)?;
     conduct(Run { store, database, name, new: None, program, workers: &args.workers })
 }
 
 /// The study that is meant: the one named, or the only one that has not ended.
-fn choose(studies: &[StudyRecord], named: Option<&str>) -> Result<String, CliError> {
+fn choose(studies: Vec<StudyRecord>, named: Option<&str>) -> Result<StudyRecord, CliError> {
     if let Some(name) = named {
-        let found = studies.iter().find(|study| study.name == name);
-        return found.map(|study| study.name.clone()).ok_or_else(|| unknown_study(name, studies));
+        let found = studies.iter().find(|study| study.name == name).cloned();
+        return found.ok_or_else(|| unknown_study(name, &studies));
     }
-    let open: Vec<&str> = studies
-        .iter()
-        .filter(|study| study.state != StudyState::Ended)
-        .map(|study| study.name.as_str())
-        .collect();
+    let open: Vec<&StudyRecord> = studies.iter().filter(|study| study.state != StudyState::Ended).collect();
     match open.as_slice() {
-        [only] => Ok((*only).to_owned()),
+        [only] => Ok(StudyRecord::clone(only)),
         [] => Err(CliError::usage("every study in this database has ended; there is nothing to go on with")),
         several => Err(CliError::usage(format!(
             "{} studies have not ended; name one of them: {}",
             several.len(),
-            several.join(", ")
+            several.iter().map(|study| study.name.as_str()).collect::<Vec<_>>().join(", ")
         ))),
     }
+}
+
+/// Makes sure that the study's data is here, before a worker finds that it is not.
+fn check_data(study: &StudyRecord) -> Result<(), CliError> {
+    let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
+    let dataset = Dataset::open(&spec.data.dataset, &Locations::from_env())?;
+    if dataset.digest() == study.data_digest {
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "the data {} on this machine is not the study's: SHA-256 {} is stored, {} is found",
+        spec.data.dataset,
+        study.data_digest,
+        dataset.digest()
+    )))
 }
 
 /// Refuses a file that is not what is stored under its name.
@@ -107,8 +122,8 @@ fn compare(stored: &StudyRecord, given: &NewStudy, file: &Path, database: &Path)
             lines.join("\n")
         ),
         help: Some(format!(
-            "give this one another name (--set study.name=...), take another database (--db), or go on with the \
-             stored one: foldwise resume {name}{}",
+            "give this one another name (--set study.name=...) or take another database (--db); the stored one: \
+             foldwise study show {name}{}",
             next::database(database)
         )),
     })
@@ -168,6 +183,8 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
         None => coordinator.study(&run.name).await?,
     };
     if study.state == StudyState::Ended {
+        let why = study.message.map(|message| format!(" ({message})")).unwrap_or_default();
+        say(&format!("the study {} has ended already{why}; nothing is left to train", run.name));
         return Ok(());
     }
     let events = coordinator.subscribe();

@@ -72,7 +72,7 @@ fn change(database: &Path, change: Change) -> Result<StudyRecord, CliError> {
     offline(database, change).map_err(|error| match error {
         CoordinatorError::Store(error @ StoreError::Held { .. }) => CliError::Happened {
             message: error.to_string(),
-            help: Some("to steer a study while its coordinator runs, ask that one: --coordinator http://127.0.0.1:7654".into()),
+            help: Some("a `foldwise serve` is asked with --coordinator and the address it printed; a `foldwise run` is ended first (Ctrl-C)".into()),
         },
         error => error.into(),
     })
