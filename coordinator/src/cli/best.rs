@@ -16,12 +16,10 @@ pub fn execute(args: &BestArgs) -> Result<(), CliError> {
     let study = source.study(&args.study.name)?;
     let place = next::place(&query.source);
     let Some(best) = study.best else {
+        let so_far =
+            if study.trials.is_empty() { "none has begun".into() } else { render::counts(&study.trials) };
         return Err(CliError::Happened {
-            message: format!(
-                "study `{}` has no complete trial: {}",
-                study.name,
-                render::counts(&study.trials)
-            ),
+            message: format!("study `{}` has no complete trial: {so_far}", study.name),
             help: Some(format!("`foldwise study show {}{place}` tells how far it is", study.name)),
         });
     };
