@@ -16,4 +16,6 @@ pub mod seed;
 
 pub mod split;
 
+pub mod decision;
+
 pub mod record;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decision::Decision;
 use crate::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
-use crate::state::{Direction, FailureClass, Origin, StudyState, TrialState};
+use crate::state::{Direction, FailureClass, Origin, Skip, StudyState, TrialState};
 use crate::value::Params;
 
 /// A study and how far it is.
@@ -124,7 +125,7 @@ pub struct EpochRecord {
 }
 
 /// Why a trial was pruned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
     /// The trial.
     pub trial: TrialNumber,
@@ -132,18 +133,119 @@ pub struct DecisionRecord {
     pub fold: FoldIndex,
     /// The epoch it was judged at; none if a finished fold was judged.
     pub epoch: Option<Epoch>,
-    /// The rule.
-    pub rule: String,
-    /// The trial's own number.
-    pub own: f64,
-    /// The number it had to reach.
-    pub threshold: f64,
-    /// How many trials it was compared with.
-    pub peers: u32,
-    /// The percentile of theirs that is the threshold.
-    pub percentile: f64,
+    /// What the rule saw.
+    #[serde(flatten)]
+    pub decision: Decision,
     /// The event it belongs to.
     pub event_seq: i64,
+}
+
+/// A look of the pruner at a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LookRecord {
+    /// The fold that was looked at.
+    pub fold: FoldIndex,
+    /// The epoch; none if a finished fold was looked at.
+    pub epoch: Option<Epoch>,
+    /// Whether the trial was to be pruned.
+    pub prune: bool,
+    /// What the rule saw.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// Why a trial was pruned, or how near it came to that: computed again from what is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// Where it is in its life.
+    pub state: TrialState,
+    /// Its value, if it is complete.
+    pub value: Option<f64>,
+    /// What is better.
+    pub direction: Direction,
+    /// What was stored when it was pruned.
+    pub stored: Option<DecisionRecord>,
+    /// The look that pruned it or, of a trial that lived on, the closest call.
+    pub call: Option<CallRecord>,
+    /// Every look at it, in order.
+    pub looks: Vec<LookRecord>,
+    /// Why it was not judged where it was not: how often for which reason.
+    pub skipped: BTreeMap<Skip, u32>,
+    /// Whether the order of all its study's epochs is recorded. What an earlier version recorded within one millisecond is in
+    /// a likely order.
+    pub exact: bool,
+}
+
+/// A look at a trial, and whom the trial was compared with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// The look.
+    pub look: LookRecord,
+    /// The trial's place among the others and itself, from 1, the best.
+    pub place: u32,
+    /// By how much its own number is worse than the threshold if it is to be pruned, and not worse if not.
+    pub margin: Option<f64>,
+    /// The others as they stood then, the best first, NaN last.
+    pub peers: Vec<PeerRecord>,
+}
+
+/// A trial that another was compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// Its number in the comparison; none for NaN.
+    pub value: Option<f64>,
+}
+
+/// What a pruner would have made of the recorded trials of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayRecord {
+    /// What was asked for.
+    pub name: String,
+    /// The pruner, with all its settings, as JSON text.
+    pub pruner: String,
+    /// Trials with an epoch at least.
+    pub trials: u32,
+    /// Their epochs up to where each trial ended.
+    pub recorded: u64,
+    /// Those of them that the pruner would not have trained.
+    pub saved: u64,
+    /// Trials that it would have stopped, by number.
+    pub stopped: Vec<StopRecord>,
+    /// The best complete trials, best first, at most three, and whether each would have been trained to its end.
+    pub best: Vec<BestRecord>,
+    /// Trials that were pruned and that it would have let live on: what they would have become is not known.
+    pub unknown: Vec<TrialNumber>,
+    /// As in [`Explanation::exact`].
+    pub exact: bool,
+}
+
+/// Where a pruner would have stopped a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StopRecord {
+    /// The trial.
+    pub trial: TrialNumber,
+    /// Where it is in its life.
+    pub state: TrialState,
+    /// Its recorded epochs that would not have been trained.
+    pub saved: u64,
+    /// The look that would have stopped it.
+    #[serde(flatten)]
+    pub look: LookRecord,
+}
+
+/// One of the best trials in a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BestRecord {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// Its value.
+    pub value: f64,
+    /// Whether it would have been trained to its end.
+    pub lives: bool,
 }
 
 /// Something that happened in a study, in the order in which it was recorded.

@@ -13,6 +13,8 @@ pub enum Stream {
     Split,
     /// The initial weights and the batch order of this fold.
     Fold(u32),
+    /// The bracket of the trial with this number.
+    Bracket(u32),
 }
 
 /// The generator of a stream: ChaCha8, keyed with SHA-256 of the study's seed and the stream's name.
@@ -34,6 +36,7 @@ fn key(seed: u64, stream: Stream) -> [u8; 32] {
         Stream::Suggest(number) => ("suggest", number),
         Stream::Split => ("split", 0),
         Stream::Fold(fold) => ("fold", fold),
+        Stream::Bracket(number) => ("bracket", number),
     };
     let mut hash = Sha256::new();
     hash.update(b"foldwise 1 ");

@@ -25,9 +25,9 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                Self::ALL.iter().copied().find(|word| word.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| UnknownWord {
+            type Err = $crate::state::UnknownWord;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().copied().find(|word| word.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| $crate::state::UnknownWord {
                     text: text.to_owned(),
                     known: Self::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(", "),
                 })
@@ -35,6 +35,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 /// A word that is none of those it could be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -150,5 +152,49 @@ words!(
         Enqueued = "enqueued",
         /// It was computed in the trial itself.
         Derived = "derived",
+    }
+);
+
+words!(
+    /// The rule by which a pruner looks at a trial. Those "of folds" look at its finished folds.
+    Rule {
+        /// The best so far of a fold against the median of its peers.
+        Median = "median",
+        /// The mean of the finished folds against the median of its peers.
+        MedianOfFolds = "median-of-folds",
+        /// The best so far of a fold against a percentile of its peers.
+        Percentile = "percentile",
+        /// The mean of the finished folds against a percentile of its peers.
+        PercentileOfFolds = "percentile-of-folds",
+        /// The finished folds and the best so far of the next against a percentile of its peers.
+        Paired = "paired",
+        /// The mean of the finished folds against a percentile of its peers.
+        PairedOfFolds = "paired-of-folds",
+        /// The value at a rung against the best of those who came there.
+        SuccessiveHalving = "successive-halving",
+        /// The same among the trials of one bracket.
+        Hyperband = "hyperband",
+        /// A value against fixed bounds.
+        Threshold = "threshold",
+        /// The last epochs against those before them.
+        Patience = "patience",
+        /// The finished folds against the same folds of the best complete trial.
+        Sequential = "sequential",
+    }
+);
+
+words!(
+    /// Why a pruner did not look at a trial when it could have.
+    Skip {
+        /// Nothing is judged there: the warm-up, between two intervals, between two rungs.
+        NotDue = "not-due",
+        /// Too few trials have come so far to begin with.
+        FewTrials = "few-trials",
+        /// Too few of them have a value there.
+        FewPeers = "few-peers",
+        /// It still improves, as its patience has it.
+        Improving = "improving",
+        /// What it would be compared with is no number.
+        NoNumber = "no-number",
     }
 );

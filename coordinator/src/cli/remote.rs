@@ -160,7 +160,9 @@ impl Remote {
         };
         let Some(trial) = response.trial else { return Err(self.garbled(WireError::Missing("trial"))) };
         let trial = trial.try_into().map_err(|error| self.garbled(error))?;
-        Ok(Some((trial, response.decisions.into_iter().map(Into::into).collect())))
+        let decisions = response.decisions.into_iter().map(DecisionRecord::try_from);
+        let decisions = decisions.collect::<Result<_, _>>().map_err(|error| self.garbled(error))?;
+        Ok(Some((trial, decisions)))
     }
 
     /// The epochs of a study, or of one trial.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{
     Best, DecisionRecord, EpochRecord, FoldRecord, StudyEvent, StudyRecord, TrialRecord,
 };
 use foldwise_shared::spec::{StudySpec, parse};
-use foldwise_shared::state::{Direction, FailureClass, Origin, StudyState, TrialState};
+use foldwise_shared::state::{Direction, FailureClass, Origin, Rule, StudyState, TrialState};
 use foldwise_shared::value::{ParamValue, Params};
 
 use super::live::LiveInfo;
@@ -165,19 +166,27 @@ pub fn trials() -> Vec<TrialRecord> {
     ]
 }
 
+pub fn decision() -> Decision {
+    Decision { peers: 4, percentile: Some(50.0), ..Decision::new(Rule::Median, Some(0.0712), Some(0.061_25)) }
+}
+
 pub fn decisions() -> Vec<DecisionRecord> {
     let within = DecisionRecord {
         trial: TrialNumber(2),
         fold: FoldIndex(1),
         epoch: Some(Epoch(2)),
-        rule: "median".into(),
-        own: 0.0712,
-        threshold: 0.061_25,
-        peers: 4,
-        percentile: 50.0,
+        decision: decision(),
         event_seq: 77,
     };
-    vec![within.clone(), DecisionRecord { epoch: None, rule: "median-of-folds".into(), ..within }]
+    let tested = Decision {
+        peers: 6,
+        against: Some(TrialNumber(0)),
+        alpha: Some(0.05 / 3.0),
+        standard_error: Some(0.001_25),
+        degrees: Some(10),
+        ..Decision::new(Rule::Sequential, Some(0.06), Some(0.0512))
+    };
+    vec![within, DecisionRecord { epoch: None, decision: tested, ..within }]
 }
 
 pub fn curve() -> Vec<EpochRecord> {

@@ -14,7 +14,7 @@ use super::Store;
 use super::error::{Fault, StoreError};
 use super::open::{self, Found};
 use super::schema;
-use super::value::{count, optional_word, param, word};
+use super::value::{DECISION, count, decision, optional_word, param, word};
 
 /// Which trials, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -237,10 +237,12 @@ impl Reader {
         study: StudyId,
         trial: Option<TrialNumber>,
     ) -> Result<Vec<DecisionRecord>, StoreError> {
-        let sql = "SELECT trial.number, d.fold, d.epoch, d.rule, d.own, d.threshold, d.peers, d.percentile, \
-            d.event_seq FROM trial JOIN decision AS d ON d.trial_id = trial.id \
-            WHERE trial.study_id = ?1 AND (?2 IS NULL OR trial.number = ?2) ORDER BY d.event_seq";
-        self.read(|tx| collect(tx, sql, params![study.0, trial.map(|number| number.0)], decision_record))
+        let sql = format!(
+            "SELECT trial.number, d.fold, d.epoch, d.event_seq, {DECISION} \
+             FROM trial JOIN decision AS d ON d.trial_id = trial.id \
+             WHERE trial.study_id = ?1 AND (?2 IS NULL OR trial.number = ?2) ORDER BY d.event_seq"
+        );
+        self.read(|tx| collect(tx, &sql, params![study.0, trial.map(|number| number.0)], decision_record))
     }
 
     /// The attempts of a trial, by fold and number.
@@ -257,7 +259,10 @@ impl Reader {
     }
 
     /// Runs several queries on one state of the database.
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
         let run = || query(&*self.db.unchecked_transaction()?);
         run().map_err(|fault| fault.at(&self.path))
     }
@@ -345,7 +350,7 @@ fn trials(
     Ok(trials.into_iter().map(|(_, trial)| trial).collect())
 }
 
-fn collect<T>(
+pub(super) fn collect<T>(
     tx: &Connection,
     sql: &str,
     columns: impl rusqlite::Params,
@@ -424,12 +429,8 @@ fn decision_record(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {
         trial: TrialNumber(row.get(0)?),
         fold: FoldIndex(row.get(1)?),
         epoch: row.get::<_, Option<u32>>(2)?.map(Epoch),
-        rule: row.get(3)?,
-        own: row.get(4)?,
-        threshold: row.get(5)?,
-        peers: row.get(6)?,
-        percentile: row.get(7)?,
-        event_seq: row.get(8)?,
+        event_seq: row.get(3)?,
+        decision: decision(row, 4)?,
     })
 }
 

@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::Fault;
 
 /// Append-only: entry n makes version n + 1 of version n.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/0001_first.sql"), include_str!("schema/0002_decisions_and_order.sql")];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;

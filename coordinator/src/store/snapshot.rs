@@ -11,13 +11,14 @@ use foldwise_shared::state::{AttemptState, FailureClass};
 use rusqlite::Connection;
 
 use super::error::Fault;
-use super::value::{count, optional_word, param, word};
+use super::value::{DECISION, count, decision, optional_word, param, word};
 
 /// Loads everything; the caller holds a transaction.
 pub(super) fn load(tx: &Connection) -> Result<Snapshot, Fault> {
     let mut loader = Loader { studies: studies(tx)?, places: HashMap::new() };
     loader.trials(tx)?;
     loader.params(tx)?;
+    loader.decisions(tx)?;
     loader.folds(tx)?;
     let attempts = loader.attempts(tx)?;
     loader.epochs(tx, &attempts)?;
@@ -95,6 +96,7 @@ impl Loader {
                 value: row.get(5)?,
                 reason: row.get(6)?,
                 finished_at: row.get::<_, Option<i64>>(7)?.map(Millis),
+                decision: None,
                 folds: Vec::new(),
             });
         }
@@ -106,6 +108,16 @@ impl Loader {
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("param", row.get(0)?)?.params.insert(row.get(1)?, param(row, 2)?);
+        }
+        Ok(())
+    }
+
+    fn decisions(&mut self, tx: &Connection) -> Result<(), Fault> {
+        let mut query =
+            tx.prepare(&format!("SELECT d.trial_id, {DECISION} FROM decision AS d ORDER BY d.event_seq"))?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            self.trial("decision", row.get(0)?)?.decision.get_or_insert(decision(row, 1)?);
         }
         Ok(())
     }
@@ -203,7 +215,8 @@ impl Loader {
             if fold.curve.len() <= position {
                 fold.curve.resize(position + 1, None);
             }
-            fold.curve[position] = row.get(4)?;
+            // What was not finite is null in the table.
+            fold.curve[position] = Some(row.get::<_, Option<f64>>(4)?.unwrap_or(f64::NAN));
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::str::FromStr;
 
+use foldwise_shared::decision::Decision;
+use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::value::ParamValue;
 use rusqlite::Row;
 use rusqlite::types::{ToSqlOutput, Type, ValueRef};
@@ -56,6 +58,29 @@ pub(super) fn param(row: &Row<'_>, column: usize) -> rusqlite::Result<ParamValue
             ParamValue::Table(serde_json::from_str(text).map_err(|error| unreadable(next, error))?)
         }
         kind => return Err(unreadable(column, format!("unknown kind of param `{kind}`"))),
+    })
+}
+
+/// The columns of `decision AS d` that [`decision`] reads.
+pub(super) const DECISION: &str = "d.rule, d.own, d.threshold, d.peers, d.percentile, d.bracket, d.rung, d.kept, \
+    d.against, d.alpha, d.standard_error, d.degrees, d.patience";
+
+/// Reads what a rule saw from `column` on.
+pub(super) fn decision(row: &Row<'_>, column: usize) -> rusqlite::Result<Decision> {
+    Ok(Decision {
+        rule: word(row, column)?,
+        own: row.get(column + 1)?,
+        threshold: row.get(column + 2)?,
+        peers: row.get(column + 3)?,
+        percentile: row.get(column + 4)?,
+        bracket: row.get(column + 5)?,
+        rung: row.get(column + 6)?,
+        kept: row.get(column + 7)?,
+        against: row.get::<_, Option<u32>>(column + 8)?.map(TrialNumber),
+        alpha: row.get(column + 9)?,
+        standard_error: row.get(column + 10)?,
+        degrees: row.get(column + 11)?,
+        patience: row.get(column + 12)?,
     })
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use foldwise_engine::pruner::Decision;
 use foldwise_engine::scheduler::{NewStudy, WorkerInfo, Write};
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
@@ -254,9 +254,14 @@ fn attempt_ended(
 }
 
 fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord) -> Result<(), Fault> {
+    // The next number of `event`, which it takes no more then.
+    let seq: i64 = tx
+        .prepare_cached("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event' RETURNING seq")?
+        .query_row([], |row| row.get(0))?;
     tx.prepare_cached(
-        "INSERT INTO epoch (trial_id, fold, attempt, epoch, value, train_loss, learning_rate, seconds, diverged, at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO epoch \
+         (trial_id, fold, attempt, epoch, value, train_loss, learning_rate, seconds, diverged, at, seq) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         trial_id(tx, study, record.trial)?,
@@ -268,7 +273,8 @@ fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord) -> Result<(), Fa
         record.learning_rate,
         record.seconds,
         record.diverged,
-        record.at.0
+        record.at.0,
+        seq
     ])?;
     Ok(())
 }
@@ -280,23 +286,31 @@ fn decide(
     decision: &Decision,
     at: Millis,
 ) -> Result<(), Fault> {
-    let Decision { rule, own, threshold, peers, percentile } = *decision;
-    let detail = json!({ "epoch": epoch, "rule": rule, "own": own, "threshold": threshold, "peers": peers,
-        "percentile": percentile });
+    let mut detail = json!(decision);
+    detail["epoch"] = json!(epoch);
     let event = log(tx, at, "decision", Subject::fold(study, trial, fold), &detail)?;
     tx.prepare_cached(
-        "INSERT INTO decision (trial_id, fold, epoch, rule, own, threshold, peers, percentile, event_seq) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO decision (trial_id, fold, epoch, rule, own, threshold, peers, percentile, bracket, rung, kept, \
+         against, alpha, standard_error, degrees, patience, event_seq) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?
     .execute(params![
         trial_id(tx, study, trial)?,
         fold.0,
         epoch.map(|epoch| epoch.0),
-        rule,
-        own,
-        threshold,
-        peers,
-        percentile,
+        decision.rule.as_str(),
+        decision.own,
+        decision.threshold,
+        decision.peers,
+        decision.percentile,
+        decision.bracket,
+        decision.rung,
+        decision.kept,
+        decision.against.map(|trial| trial.0),
+        decision.alpha,
+        decision.standard_error,
+        decision.degrees,
+        decision.patience,
         event
     ])?;
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
 use foldwise_shared::state::UnknownWord;
@@ -172,32 +173,54 @@ impl From<v1::Epoch> for EpochRecord {
 
 impl From<DecisionRecord> for v1::Decision {
     fn from(record: DecisionRecord) -> Self {
+        let decision = record.decision;
         Self {
             trial: record.trial.0,
             fold: record.fold.0,
             epoch: record.epoch.map(|epoch| epoch.0),
-            rule: record.rule,
-            own: record.own,
-            threshold: record.threshold,
-            peers: record.peers,
-            percentile: record.percentile,
+            rule: decision.rule.to_string(),
+            own: decision.own,
+            threshold: decision.threshold,
+            peers: decision.peers,
+            percentile: decision.percentile,
             event_seq: record.event_seq,
+            bracket: decision.bracket,
+            rung: decision.rung,
+            kept: decision.kept,
+            against: decision.against.map(|trial| trial.0),
+            alpha: decision.alpha,
+            standard_error: decision.standard_error,
+            degrees: decision.degrees,
+            patience: decision.patience,
         }
     }
 }
 
-impl From<v1::Decision> for DecisionRecord {
-    fn from(wire: v1::Decision) -> Self {
-        Self {
-            trial: TrialNumber(wire.trial),
-            fold: FoldIndex(wire.fold),
-            epoch: wire.epoch.map(Epoch),
-            rule: wire.rule,
+impl TryFrom<v1::Decision> for DecisionRecord {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Decision) -> Result<Self, WireError> {
+        let decision = Decision {
+            rule: word("rule", &wire.rule)?,
             own: wire.own,
             threshold: wire.threshold,
             peers: wire.peers,
             percentile: wire.percentile,
+            bracket: wire.bracket,
+            rung: wire.rung,
+            kept: wire.kept,
+            against: wire.against.map(TrialNumber),
+            alpha: wire.alpha,
+            standard_error: wire.standard_error,
+            degrees: wire.degrees,
+            patience: wire.patience,
+        };
+        Ok(Self {
+            trial: TrialNumber(wire.trial),
+            fold: FoldIndex(wire.fold),
+            epoch: wire.epoch.map(Epoch),
+            decision,
             event_seq: wire.event_seq,
-        }
+        })
     }
 }

@@ -3,6 +3,7 @@
 mod diff;
 mod error;
 mod parse;
+mod pruner;
 mod validate;
 
 #[cfg(test)]
@@ -16,11 +17,12 @@ use serde::{Deserialize, Serialize};
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
 pub use self::parse::{parse, place};
+pub use self::pruner::with_pruner;
 
 use crate::model::{Network, Optimizer};
 use crate::space::Space;
 use crate::split::Scheme;
-use crate::state::Direction;
+use crate::state::{Direction, words};
 use crate::value::ParamValue;
 
 /// A whole study file. After [`parse`] every default is resolved: this is what is stored and compared.
@@ -180,30 +182,87 @@ pub struct PrunerSection {
     /// Default: none.
     #[serde(default)]
     pub kind: PrunerKind,
-    /// For `median`: no trial is pruned before this many have completed the fold in question. Default: 5.
+    /// For `percentile` (no default) and `paired` (default: 50): the share of the peers, in percent from the best,
+    /// within which a trial lives on; above 0, below 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
+    /// For `median`, `percentile` and `paired`: no trial is pruned before this many have completed the fold in
+    /// question. For `sequential`: not before this many trials are complete, at least 2. Default: 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_trials: Option<u32>,
-    /// For `median`: epochs at the start of each fold that are not judged. Default: 0.
+    /// For `median`, `percentile`, `paired` and `threshold`: epochs at the start of each fold that are not judged.
+    /// Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_epochs: Option<u32>,
-    /// For `median`: judge every this many epochs after the warm-up. Default: 1.
+    /// For `median`, `percentile`, `paired` and `threshold`: judge every this many epochs after the warm-up.
+    /// Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_epochs: Option<u32>,
-    /// For `median`: how many peers must have a value at the epoch. Default: 1.
+    /// For `median`, `percentile` and `paired`: how many peers must have a value at the epoch. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_peers: Option<u32>,
+    /// For `successive-halving` and `hyperband`: the epoch of the first rung, counted through the folds of a trial one
+    /// after another. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_resource: Option<u32>,
+    /// For `hyperband`: the epochs that the most patient bracket is made for. Default: all epochs of all folds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_resource: Option<u32>,
+    /// For `successive-halving` (default: 4) and `hyperband` (default: 3): each rung is this many times as far as the
+    /// one before, and one in this many lives on; at least 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduction_factor: Option<u32>,
+    /// For `successive-halving`: so many rungs at the start are left out. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_early_stopping_rate: Option<u32>,
+    /// For `successive-halving` and `hyperband`: the first trials at a rung, this many, only fill it and stop there.
+    /// Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap_trials: Option<u32>,
+    /// For `threshold`: a trial with a value below it is stopped. This, `upper` or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower: Option<f64>,
+    /// For `threshold`: a trial with a value above it is stopped. This, `lower` or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
+    /// For `sequential`: the chance, above 0 and at most 0.5, to stop a trial that is as good as the best one.
+    /// Default: 0.05.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Stop a trial only if its fold has been no better for this many epochs. By itself with `kind = "patience"`, and a
+    /// condition more for every other kind that judges epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// For `patience`: what counts as better: at least this much. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_delta: Option<f64>,
 }
 
-/// The pruners there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PrunerKind {
-    /// Every trial is trained to its end.
-    #[default]
-    None,
-    /// Stop a trial that is worse than the median of its peers, fold by fold.
-    Median,
-}
+words!(
+    /// The pruners there are.
+    #[derive(Default)]
+    PrunerKind {
+        /// Every trial is trained to its end.
+        #[default]
+        None = "none",
+        /// Stop a trial that is worse than the median of its peers, fold by fold.
+        Median = "median",
+        /// Stop a trial that is worse than a percentile of its peers, fold by fold.
+        Percentile = "percentile",
+        /// Stop a trial that is not among the best of those that came to its rung.
+        SuccessiveHalving = "successive-halving",
+        /// The same in several brackets, which differ in where the first rung is.
+        Hyperband = "hyperband",
+        /// Stop a trial whose value leaves fixed bounds.
+        Threshold = "threshold",
+        /// Stop a trial that does not improve.
+        Patience = "patience",
+        /// Stop a trial that is worse than a percentile of its peers, by all its folds so far.
+        Paired = "paired",
+        /// Stop a trial whose finished folds show that it is worse than the best.
+        Sequential = "sequential",
+    }
+);
 
 /// `[budget]`
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -231,6 +290,11 @@ impl StudySpec {
             (_, Some(images)) => Scheme::Holdout(images),
             (folds, None) => Scheme::Folds(folds.unwrap_or(0)),
         }
+    }
+
+    /// The epochs of a trial that is trained to its end without early stopping: those of all its folds.
+    pub fn whole_epochs(&self) -> u32 {
+        self.scheme().folds().saturating_mul(self.train.epochs)
     }
 
     /// The number of training images in use, of those there are.
@@ -261,6 +325,11 @@ impl StudySpec {
     /// The spec as JSON text: what is stored and sent to workers.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The section of the pruner as JSON text.
+    pub fn pruner_json(&self) -> String {
+        serde_json::to_string(&self.pruner).unwrap_or_default()
     }
 
     /// A stored spec.

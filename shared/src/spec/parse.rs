@@ -1,6 +1,6 @@
 //! From the text of a study file and the `--set` overrides to a [`StudySpec`], or to an error with its place.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
 use super::{EarlyStopping, SpecError, StudySpec, validate};
 
@@ -14,17 +14,21 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
     for set in overrides {
         apply(&mut table, set)?;
     }
-    serde_path_to_error::deserialize(toml::Value::Table(table))
-        .map_err(|error| {
-            let path = error.path().to_string();
-            let key = if path == "." { String::new() } else { path };
-            unknown_key(key, error.inner().message())
-        })
+    read(table)
         .and_then(|mut spec: StudySpec| {
             validate::resolve_and_check(&mut spec)?;
             Ok(spec)
         })
         .map_err(|error| place(error, text, overrides))
+}
+
+/// What a table says, or an error with its key.
+pub(super) fn read<T: DeserializeOwned>(table: toml::Table) -> Result<T, SpecError> {
+    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+        let path = error.path().to_string();
+        let key = if path == "." { String::new() } else { path };
+        unknown_key(key, error.inner().message())
+    })
 }
 
 /// `early_stopping = { patience = 5 }`, or `false` for none.
@@ -57,7 +61,8 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> SpecError {
     SpecError { line, ..SpecError::new("", error.message().to_owned()) }
 }
 
-fn apply(table: &mut toml::Table, set: &str) -> Result<(), SpecError> {
+/// Lays one `a.b=value` over a table.
+pub(super) fn apply(table: &mut toml::Table, set: &str) -> Result<(), SpecError> {
     let wrong = |message: String| SpecError { set: Some(set.to_owned()), ..SpecError::new("", message) };
     let (path, value) =
         set.split_once('=').ok_or_else(|| wrong("write it as key=value, such as budget.trials=6".into()))?;

@@ -139,7 +139,10 @@ fn every_mistake_has_its_place_and_remedy() {
         "line 17: train.early_stopping.patienc: unknown key; did you mean `patience`?",
     );
     check("warmup_epochs = 3 => interval_epochs = 0", "line 25: pruner.interval_epochs");
-    check("kind = \"median\" => kind = \"none\"", "line 25: pruner.warmup_epochs: it belongs to");
+    check(
+        "kind = \"median\" => kind = \"none\"",
+        "line 25: pruner.warmup_epochs: kind = \"none\" has no such key",
+    );
     check("budget.trial=6", "--set budget.trial=6: budget.trial: unknown key; did you mean `trials`?");
     check("nothing.here=6", "--set nothing.here=6: nothing: unknown key");
     check("budget.trials=six", "--set budget.trials=six: budget.trials: invalid type: string \"six\"");
@@ -162,4 +165,176 @@ proptest::proptest! {
         let _ = parse(&text, &[]);
         let _ = parse(FILE, &[set]);
     }
+}
+
+/// The good file with this section in place of its own; the message of what is wrong.
+fn pruner_error(section: &str) -> String {
+    let set = format!("pruner={section}");
+    parse(FILE, &sets(&[set.as_str()])).map_or_else(|error| error.to_string(), |_| "it fits".to_owned())
+}
+
+#[test]
+fn every_pruner_has_its_defaults() {
+    let check = |section: &str, expected: &str| {
+        let set = format!("pruner={section}");
+        let spec = parse(FILE, &sets(&[set.as_str()])).expect(section);
+        let expected: serde_json::Value = serde_json::from_str(expected).expect("JSON");
+        assert_eq!(serde_json::to_value(&spec.pruner).expect("JSON"), expected, "{section}");
+        assert_eq!(StudySpec::from_json(&spec.to_json()).as_ref(), Ok(&spec), "{section}");
+    };
+    check("{}", r#"{"kind":"none"}"#);
+    check(
+        "{ kind = \"median\" }",
+        r#"{"kind":"median","startup_trials":5,"warmup_epochs":0,"interval_epochs":1,"min_peers":1}"#,
+    );
+    check(
+        "{ kind = \"percentile\", percentile = 25 }",
+        r#"{"kind":"percentile","percentile":25.0,"startup_trials":5,"warmup_epochs":0,"interval_epochs":1,"min_peers":1}"#,
+    );
+    check(
+        "{ kind = \"paired\", patience = 3 }",
+        r#"{"kind":"paired","percentile":50.0,"startup_trials":5,"warmup_epochs":0,"interval_epochs":1,"min_peers":1,
+            "patience":3,"min_delta":0.0}"#,
+    );
+    check(
+        "{ kind = \"successive-halving\" }",
+        r#"{"kind":"successive-halving","min_resource":1,"reduction_factor":4,"min_early_stopping_rate":0,"bootstrap_trials":0}"#,
+    );
+    check(
+        "{ kind = \"hyperband\" }",
+        r#"{"kind":"hyperband","min_resource":1,"max_resource":135,"reduction_factor":3,"bootstrap_trials":0}"#,
+    );
+    check(
+        "{ kind = \"threshold\", upper = 1 }",
+        r#"{"kind":"threshold","upper":1.0,"warmup_epochs":0,"interval_epochs":1}"#,
+    );
+    check("{ kind = \"patience\", patience = 4 }", r#"{"kind":"patience","patience":4,"min_delta":0.0}"#);
+    check("{ kind = \"sequential\" }", r#"{"kind":"sequential","startup_trials":5,"alpha":0.05}"#);
+}
+
+#[test]
+fn a_pruner_that_could_not_work_is_refused() {
+    let check = |section: &str, expected: &str| {
+        let message = pruner_error(section);
+        assert!(message.contains(expected), "{section}\n  gave: {message}\n  want: {expected}");
+    };
+    check("{ kind = \"medin\" }", "pruner.kind: unknown value `medin`; did you mean `median`?");
+    check("{ kind = \"median\", warmup = 3 }", "pruner.warmup: unknown key; did you mean `warmup_epochs`?");
+    check(
+        "{ kind = \"median\", percentile = 3 }",
+        "pruner.percentile: kind = \"median\" has no such key (percentile, paired have it); take it out",
+    );
+    check(
+        "{ kind = \"none\", alpha = 0.1 }",
+        "pruner.alpha: kind = \"none\" has no such key (sequential has it)",
+    );
+    check("{ kind = \"percentile\" }", "pruner.percentile: it has no default: write percentile = 25");
+    check(
+        "{ kind = \"percentile\", percentile = 0 }",
+        "pruner.percentile: use more than 0 and less than 100, not 0",
+    );
+    check("{ kind = \"paired\", percentile = 100 }", "use more than 0 and less than 100, not 100");
+    check("{ kind = \"paired\", percentile = nan }", "use more than 0 and less than 100, not NaN");
+    check("{ kind = \"median\", min_peers = 0 }", "pruner.min_peers: use at least 1");
+    check("{ kind = \"median\", warmup_epochs = 99 }", "it fits"); // every finished fold is judged
+    check(
+        "{ kind = \"threshold\", lower = 0, warmup_epochs = 45 }",
+        "a fold of 45 epochs would never be judged",
+    );
+    check(
+        "{ kind = \"threshold\", lower = 0, interval_epochs = 0 }",
+        "pruner.interval_epochs: use at least 1",
+    );
+    check("{ kind = \"threshold\" }", "pruner.kind: threshold needs a bound: give lower, upper or both");
+    check("{ kind = \"threshold\", lower = 2, upper = 1 }", "pruner.lower: 2 is above upper, 1");
+    check("{ kind = \"threshold\", lower = 1, upper = 1 }", "it fits");
+    check("{ kind = \"threshold\", upper = inf }", "pruner.upper: use a finite number");
+    check("{ kind = \"successive-halving\", reduction_factor = 1 }", "pruner.reduction_factor: one in 1");
+    check("{ kind = \"successive-halving\", min_resource = 0 }", "pruner.min_resource: use at least 1");
+    check(
+        "{ kind = \"successive-halving\", min_resource = 135 }",
+        "a trial of 135 epochs; use less than 135",
+    );
+    check("{ kind = \"successive-halving\", min_resource = 134 }", "it fits");
+    check(
+        "{ kind = \"successive-halving\", min_early_stopping_rate = 4 }",
+        "pruner.min_early_stopping_rate: the first rung would be past the end of a trial of 135 epochs; use at most 3",
+    );
+    check("{ kind = \"successive-halving\", min_early_stopping_rate = 99 }", "use at most 3");
+    check("{ kind = \"successive-halving\", max_resource = 9 }", "(hyperband has it)");
+    check(
+        "{ kind = \"hyperband\", max_resource = 136 }",
+        "pruner.max_resource: all folds together have 135 epochs",
+    );
+    check(
+        "{ kind = \"hyperband\", max_resource = 4, min_resource = 5 }",
+        "4 is below min_resource; use at least 5",
+    );
+    check("{ kind = \"patience\" }", "pruner.patience: it has no default: write patience = 5");
+    check(
+        "{ kind = \"patience\", patience = 44 }",
+        "a fold of 45 epochs would never be judged; use at most 43",
+    );
+    check("{ kind = \"patience\", patience = 43 }", "it fits");
+    check("{ kind = \"median\", min_delta = 0.1 }", "pruner.min_delta: it belongs to patience");
+    check("{ kind = \"median\", patience = 1, min_delta = -1 }", "pruner.min_delta: use 0 or more, not -1");
+    check(
+        "{ kind = \"sequential\", patience = 1 }",
+        "pruner.patience: kind = \"sequential\" has no such key",
+    );
+    check("{ kind = \"sequential\", alpha = 0.6 }", "pruner.alpha: use more than 0 and at most 0.5, not 0.6");
+    check("{ kind = \"sequential\", alpha = 0 }", "pruner.alpha: use more than 0");
+    check("{ kind = \"sequential\", startup_trials = 1 }", "at least 2 complete trials, not 1");
+
+    let holdout = FILE.replacen("folds = 3", "holdout = 10", 1);
+    let one_fold = |section: &str| parse(&holdout, &[format!("pruner={section}")]).map(|_| ());
+    let message = one_fold("{ kind = \"sequential\" }").expect_err("one fold").to_string();
+    assert!(
+        message.contains("pruner.kind: sequential compares finished folds, and there is but one"),
+        "{message}"
+    );
+    let message = one_fold("{ kind = \"median\", warmup_epochs = 45 }").expect_err("one fold").to_string();
+    assert!(message.contains("a fold of 45 epochs would never be judged; use less than 45"), "{message}");
+    assert_eq!(one_fold("{ kind = \"hyperband\", max_resource = 45 }"), Ok(()));
+}
+
+#[test]
+fn every_key_of_the_pruner_belongs_to_a_kind() {
+    let schema = schema();
+    let keys = schema["$defs"]["PrunerSection"]["properties"].as_object().expect("properties");
+    for key in keys.keys().filter(|key| *key != "kind") {
+        let message = pruner_error(&format!("{{ kind = \"none\", {key} = 1 }}"));
+        assert!(message.contains("has no such key ("), "{key}: {message}");
+    }
+}
+
+#[test]
+fn another_pruner_for_the_same_study() {
+    let spec = parse(FILE, &[]).expect("a study file");
+    let kind_and_warmup = |text: &str, overrides: &[&str]| {
+        let other = with_pruner(&spec, text, &sets(overrides)).map_err(|error| error.to_string())?;
+        assert_eq!(StudySpec { pruner: spec.pruner.clone(), ..other.clone() }, spec, "{text}");
+        Ok::<_, String>((other.pruner.kind, other.pruner.warmup_epochs))
+    };
+    let check = |text: &str, overrides: &[&str], expected: (PrunerKind, Option<u32>)| {
+        assert_eq!(kind_and_warmup(text, overrides), Ok(expected), "{text} {overrides:?}");
+    };
+    check("median", &[], (PrunerKind::Median, Some(0)));
+    check(" median, warmup_epochs=2", &[], (PrunerKind::Median, Some(2)));
+    check("{ kind = \"median\", warmup_epochs = 2 }", &[], (PrunerKind::Median, Some(2)));
+    check("kind=paired", &["warmup_epochs=4"], (PrunerKind::Paired, Some(4)));
+    check("hyperband", &["warmup_epochs=4"], (PrunerKind::Hyperband, None));
+    let error = |text: &str, overrides: &[&str], expected: &str| {
+        let message = kind_and_warmup(text, overrides).expect_err(text);
+        assert!(message.contains(expected), "{text}\n  gave: {message}\n  want: {expected}");
+    };
+    error("medain", &[], "pruner.kind: unknown value `medain`; did you mean `median`?");
+    error("median,warmup=2", &[], "pruner.warmup: unknown key; did you mean `warmup_epochs`?");
+    error("median", &["warmup=2"], "pruner.warmup: unknown key; did you mean `warmup_epochs`?");
+    error("hyperband", &["warmup_epochs=soon"], "pruner.warmup_epochs: invalid type");
+    error("median,warmup_epochs", &[], "write it as key=value");
+    error("median,alpha=0.1", &[], "pruner.alpha: kind = \"median\" has no such key");
+    error("percentile", &[], "pruner.percentile: it has no default");
+    error("", &[], "pruner.kind: unknown value ``");
+    error("{ kind = ", &[], "pruner");
 }

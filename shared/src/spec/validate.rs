@@ -1,7 +1,8 @@
 //! Resolves the defaults of a study file and checks what its types alone cannot.
 
 use super::parse::nearest;
-use super::{PrunerKind, SamplerKind, SpecError, StudySpec};
+use super::pruner::resolve_pruner;
+use super::{SamplerKind, SpecError, StudySpec};
 use crate::model::{Optimizer, TrialSettings, settings};
 use crate::space::Domain;
 use crate::value::{ParamValue, Params};
@@ -33,7 +34,7 @@ pub(super) fn resolve_and_check(spec: &mut StudySpec) -> Result<(), SpecError> {
     check_budget(spec)
 }
 
-fn error(key: &str, message: impl Into<String>) -> Result<(), SpecError> {
+pub(super) fn error(key: &str, message: impl Into<String>) -> Result<(), SpecError> {
     Err(SpecError::new(key, message))
 }
 
@@ -180,35 +181,6 @@ fn resolve_sampler(spec: &mut StudySpec) -> Result<(), SpecError> {
                     ),
                 ),
             }
-        }
-    }
-}
-
-fn resolve_pruner(spec: &mut StudySpec) -> Result<(), SpecError> {
-    let pruner = &mut spec.pruner;
-    match pruner.kind {
-        PrunerKind::None => {
-            let given = [
-                ("startup_trials", pruner.startup_trials),
-                ("warmup_epochs", pruner.warmup_epochs),
-                ("interval_epochs", pruner.interval_epochs),
-                ("min_peers", pruner.min_peers),
-            ];
-            match given.into_iter().find(|(_, value)| value.is_some()) {
-                Some((name, _)) => error(&format!("pruner.{name}"), "it belongs to kind = \"median\" only"),
-                None => Ok(()),
-            }
-        }
-        PrunerKind::Median => {
-            pruner.startup_trials.get_or_insert(5);
-            pruner.warmup_epochs.get_or_insert(0);
-            if *pruner.interval_epochs.get_or_insert(1) == 0 {
-                return error("pruner.interval_epochs", "use at least 1");
-            }
-            if *pruner.min_peers.get_or_insert(1) == 0 {
-                return error("pruner.min_peers", "use at least 1");
-            }
-            Ok(())
         }
     }
 }

@@ -1,125 +1,142 @@
-//! The index that pruners judge by: what the trials of one study reached, by fold and epoch and by set of folds.
+//! The index that percentiles are read from: what the trials of one study reached, by fold and epoch and by set of
+//! finished folds.
 
 use std::collections::BTreeMap;
 
 use foldwise_shared::ids::{FoldIndex, TrialNumber};
 
-/// How many sets of folds keep their means; with more of them all are computed anew when they are asked for.
+use super::sorted::Sorted;
+
+/// How many sets of folds keep their values sorted; with more of them all are computed anew when they are asked for.
 const MOST_SETS: usize = 256;
 
 /// The values of all folds that are Complete. A trial's fold counts whatever becomes of the trial later.
 #[derive(Debug, Clone, Default)]
-pub struct Peers {
-    folds: Vec<FoldPeers>,
+pub(super) struct Peers {
+    folds: usize,
     /// Fold values by trial.
     values: BTreeMap<TrialNumber, BTreeMap<FoldIndex, f64>>,
+    /// Curves by fold, where sets of folds may be asked for that are not there yet.
+    curves: Option<BTreeMap<FoldIndex, Curves>>,
+    /// For a fold and a set of others, rising: the trials that have completed all of them.
+    epochs: BTreeMap<(FoldIndex, Vec<FoldIndex>), FoldPeers>,
     /// For a set of folds, rising: the means over exactly these of the trials that have completed all of them.
     means: BTreeMap<Vec<FoldIndex>, Sorted>,
 }
 
-/// One fold of all trials that completed it.
-#[derive(Debug, Clone, Default)]
-struct FoldPeers {
-    complete: u32,
-    /// By epoch, the first at 0.
-    epochs: Vec<Sorted>,
+/// One fold's validation losses by trial.
+type Curves = BTreeMap<TrialNumber, Vec<Option<f64>>>;
+
+/// One fold of all trials that completed it (and a set of others).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct FoldPeers {
+    /// How many they are.
+    pub complete: u32,
+    /// By epoch, the first at 0: their means over the other folds' values and the value at this epoch.
+    pub epochs: Vec<Sorted>,
+}
+
+impl FoldPeers {
+    fn add(&mut self, trial: TrialNumber, others: &[f64], curve: &[Option<f64>]) {
+        self.complete += 1;
+        if self.epochs.len() < curve.len() {
+            self.epochs.resize_with(curve.len(), Sorted::default);
+        }
+        for (epoch, value) in self.epochs.iter_mut().zip(curve) {
+            if let Some(value) = value {
+                epoch.insert(trial, mean(others, *value));
+            }
+        }
+    }
 }
 
 impl Peers {
-    /// No peers yet, for a study with this many folds.
-    pub fn new(folds: u32) -> Self {
-        Self { folds: vec![FoldPeers::default(); folds as usize], ..Self::default() }
+    /// No peers yet. `paired`: a fold will be asked for together with others.
+    pub fn new(folds: u32, paired: bool) -> Self {
+        let alone = (0..folds).map(|fold| ((FoldIndex(fold), Vec::new()), FoldPeers::default())).collect();
+        let curves = paired.then(BTreeMap::new);
+        Self { folds: folds as usize, curves, epochs: alone, ..Self::default() }
     }
 
-    /// A fold became Complete: its validation loss by epoch, epoch 1 first, none where it is missing or not finite,
-    /// and its value. A fold that is there already, or that the study does not have, changes nothing.
+    /// A fold became Complete: its validation loss by epoch, epoch 1 first, and its value. A fold that is there already,
+    /// or that the study does not have, changes nothing.
     pub fn add_fold(&mut self, trial: TrialNumber, fold: FoldIndex, curve: &[Option<f64>], value: f64) {
-        let Some(peers) = self.folds.get_mut(fold.0 as usize) else { return };
+        if !self.epochs.contains_key(&(fold, Vec::new())) {
+            return;
+        }
         let own = self.values.entry(trial).or_default();
         if own.contains_key(&fold) {
             return;
         }
         own.insert(fold, value);
-        peers.complete += 1;
-        if peers.epochs.len() < curve.len() {
-            peers.epochs.resize_with(curve.len(), Sorted::default);
-        }
-        for (epoch, loss) in peers.epochs.iter_mut().zip(curve) {
-            epoch.insert(*loss);
+        let curves = self.curves.as_mut().map(|curves| {
+            curves.entry(fold).or_default().insert(trial, curve.to_vec());
+            &*curves
+        });
+        for ((of, others), peers) in &mut self.epochs {
+            if *of != fold && others.binary_search(&fold).is_err() {
+                continue;
+            }
+            let curve = match curves {
+                _ if *of == fold => Some(curve),
+                Some(curves) => curves.get(of).and_then(|by_trial| by_trial.get(&trial)).map(Vec::as_slice),
+                None => None,
+            };
+            if let (Some(others), Some(curve)) = (values_of(others, own), curve) {
+                peers.add(trial, &others, curve);
+            }
         }
         for (set, means) in &mut self.means {
-            if set.binary_search(&fold).is_ok() {
-                means.insert(mean_over(set, own));
+            if set.binary_search(&fold).is_ok()
+                && let Some(mean) = mean_over(set, own)
+            {
+                means.insert(trial, mean);
             }
         }
     }
 
-    /// How many trials have completed a fold.
-    pub(super) fn complete(&self, fold: FoldIndex) -> u32 {
-        self.folds.get(fold.0 as usize).map_or(0, |peers| peers.complete)
-    }
-
-    /// The peers' values of a fold at an epoch, counted from 0 here; none if no peer came so far.
-    pub(super) fn at(&self, fold: FoldIndex, epoch: usize) -> Option<&Sorted> {
-        self.folds.get(fold.0 as usize)?.epochs.get(epoch)
+    /// The trials that have completed a fold and all `others`, which are in rising order.
+    pub fn with(&mut self, fold: FoldIndex, others: Vec<FoldIndex>) -> &FoldPeers {
+        if self.epochs.len() >= self.folds + MOST_SETS && !self.epochs.contains_key(&(fold, others.clone())) {
+            self.epochs.retain(|(_, others), _| others.is_empty());
+        }
+        let (values, curves) = (&self.values, &self.curves);
+        self.epochs.entry((fold, others)).or_insert_with_key(|(fold, others)| {
+            let mut peers = FoldPeers::default();
+            for (trial, curve) in curves.iter().flat_map(|curves| curves.get(fold)).flatten() {
+                if let Some(others) = values.get(trial).and_then(|own| values_of(others, own)) {
+                    peers.add(*trial, &others, curve);
+                }
+            }
+            peers
+        })
     }
 
     /// The peers' means over exactly these folds, given in rising order.
-    pub(super) fn means(&mut self, set: Vec<FoldIndex>) -> &Sorted {
+    pub fn means(&mut self, set: Vec<FoldIndex>) -> &Sorted {
         if self.means.len() >= MOST_SETS && !self.means.contains_key(&set) {
             self.means.clear();
         }
         let values = &self.values;
         self.means.entry(set).or_insert_with_key(|set| {
-            Sorted::new(values.values().filter_map(|own| mean_over(set, own)).collect())
+            Sorted::new(values.iter().filter_map(|(trial, own)| Some((*trial, mean_over(set, own)?))))
         })
     }
 }
 
-/// The mean of a trial's values over these folds; none if it lacks one of them.
+/// A trial's values of these folds; none if it lacks one of them.
+fn values_of(set: &[FoldIndex], own: &BTreeMap<FoldIndex, f64>) -> Option<Vec<f64>> {
+    set.iter().map(|fold| own.get(fold).copied()).collect()
+}
+
+/// The mean of a trial's values over these folds; none if it lacks one of them or it is not finite.
 fn mean_over(set: &[FoldIndex], own: &BTreeMap<FoldIndex, f64>) -> Option<f64> {
-    mean(set.iter().map(|fold| own.get(fold).copied()).collect::<Option<Vec<f64>>>()?)
+    let values = values_of(set, own)?;
+    let (last, first) = values.split_last()?;
+    Some(mean(first, *last)).filter(|mean| mean.is_finite())
 }
 
-/// The mean of values, summed in their order; none if there is none or it is not finite.
-pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.into_iter().fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    Some(sum / count).filter(|mean: &f64| mean.is_finite())
-}
-
-/// Finite values in rising order.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sorted(Vec<f64>);
-
-impl Sorted {
-    fn new(mut values: Vec<f64>) -> Self {
-        values.retain(|value| value.is_finite());
-        values.sort_by(f64::total_cmp);
-        Self(values)
-    }
-
-    fn insert(&mut self, value: Option<f64>) {
-        let Some(value) = value.filter(|value| value.is_finite()) else { return };
-        let place = self.0.partition_point(|other| *other < value);
-        self.0.insert(place, value);
-    }
-
-    pub(super) fn count(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The percentile by linear interpolation, with the arithmetic of numpy's `percentile` (method "linear"); none
-    /// if there is no value.
-    pub(super) fn percentile(&self, percentile: f64) -> Option<f64> {
-        let last = self.0.len().checked_sub(1)?;
-        let place = last as f64 * (percentile / 100.0).clamp(0.0, 1.0);
-        let below = libm::floor(place);
-        let part = place - below;
-        let low = *self.0.get(below as usize)?;
-        let high = *self.0.get((below as usize + 1).min(last))?;
-        // numpy goes from the nearer of the two.
-        let between =
-            if part >= 0.5 { high - (high - low) * (1.0 - part) } else { low + (high - low) * part };
-        Some(between).filter(|value| value.is_finite())
-    }
+/// The mean of some values and one more, summed in their order.
+pub(super) fn mean(values: &[f64], one_more: f64) -> f64 {
+    (values.iter().sum::<f64>() + one_more) / (values.len() as f64 + 1.0)
 }

@@ -1,81 +1,141 @@
 //! The percentile pruner: a trial that is strictly worse than a percentile of its peers is pruned. The median is
-//! the 50th percentile.
+//! the 50th percentile; `paired` takes the trial's finished folds into account.
 
-use std::collections::BTreeMap;
+use foldwise_shared::decision::Decision;
+use foldwise_shared::ids::{FoldIndex, TrialNumber};
+use foldwise_shared::state::{Direction, Rule, Skip};
 
-use foldwise_shared::ids::FoldIndex;
-use foldwise_shared::state::Direction;
+use super::peers::{Peers, mean};
+use super::sorted::Sorted;
+use super::{Look, Schedule, Standing, Verdict, best};
 
-use super::Decision;
-use super::peers::{Peers, Sorted, mean};
+/// What is compared within a fold, and what the rules are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The fold alone.
+    Median,
+    /// The fold alone.
+    Percentile,
+    /// The mean of the values of the trial's finished folds and of the fold.
+    Paired,
+}
 
-/// The rule of Optuna's `PercentilePruner`, fold by fold, and the same percentile for the means of folds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Percentile {
+/// The rule of Optuna's `PercentilePruner`, fold by fold, and the same percentile for the means of finished folds. With
+/// one fold its decisions are exactly Optuna's.
+///
+/// A peer of a fold is a trial that has completed it, whatever became of the trial later; of `paired`, one that has
+/// completed all the folds in question. A NaN counts as a report, but has no place in the percentile.
+#[derive(Debug, Clone)]
+pub(super) struct Percentile {
+    pub evidence: Evidence,
     /// The share of the peers, in percent from the best, within which a trial lives on.
     pub percentile: f64,
     /// Nothing is judged before this many trials have completed the fold, or all the folds, in question.
     pub startup_trials: u32,
-    /// Epochs at the start of a fold that are not judged.
-    pub warmup_epochs: u32,
-    /// After the warm-up the first epoch with a value of every so many is judged; 0 counts as 1.
-    pub interval_epochs: u32,
-    /// How many peers must have a value there.
+    pub schedule: Schedule,
+    /// How many peers must have a report there.
     pub min_peers: u32,
-    /// What is better.
     pub direction: Direction,
+    pub peers: Peers,
 }
 
 impl Percentile {
-    pub(super) fn judge_epoch(
-        &self,
-        peers: &Peers,
-        fold: FoldIndex,
-        curve: &[Option<f64>],
-    ) -> Option<Decision> {
-        if peers.complete(fold) < self.startup_trials || !self.is_due(curve) {
-            return None;
+    pub fn epoch(&mut self, trial: &Standing) -> Verdict {
+        if !trial.judged || !self.schedule.is_due(trial.curve) {
+            return Verdict::Skipped(Skip::NotDue);
         }
-        let best = curve.iter().flatten().copied().filter(|value| value.is_finite());
-        let best =
-            best.reduce(|best, value| if self.direction.is_better(value, best) { value } else { best })?;
-        self.compare("median", best, peers.at(fold, curve.len() - 1)?)
+        let (settings, (rule, _)) = (self.settings(), self.rules());
+        let (others, values) = self.others(trial);
+        let peers = self.peers.with(trial.fold, others);
+        if peers.complete < settings.startup_trials.max(1) {
+            return Verdict::Skipped(Skip::FewTrials);
+        }
+        let own = best(settings.direction, trial.curve.iter().flatten().copied());
+        let none = Sorted::default();
+        let peers = peers.epochs.get(trial.curve.len() - 1).unwrap_or(&none);
+        compare(settings, rule, own.map(|best| mean(&values, best)), peers)
     }
 
-    pub(super) fn judge_folds(&self, peers: &mut Peers, own: &[(FoldIndex, f64)]) -> Option<Decision> {
-        let own: BTreeMap<FoldIndex, f64> = own.iter().copied().collect();
-        let mean = mean(own.values().copied())?;
-        let means = peers.means(own.into_keys().collect());
-        if means.count() < self.startup_trials {
-            return None;
+    /// To be judged before it becomes a peer, so that a trial is not compared with itself.
+    pub fn fold_end(&mut self, trial: &Standing) -> Verdict {
+        let verdict = self.judge_fold_end(trial);
+        if let Some(value) = trial.value_of(trial.fold) {
+            self.peers.add_fold(trial.number, trial.fold, trial.curve, value);
         }
-        self.compare("median-of-folds", mean, means)
+        verdict
     }
 
-    /// Whether the last epoch of `curve` is the first with a value in its interval after the warm-up.
-    fn is_due(&self, curve: &[Option<f64>]) -> bool {
-        let Some((Some(_), before)) = curve.split_last() else { return false };
-        let Some(since_warmup) = before.len().checked_sub(self.warmup_epochs as usize) else { return false };
-        let in_interval = since_warmup % self.interval_epochs.max(1) as usize;
-        before.iter().rev().take(in_interval).all(Option::is_none)
+    fn judge_fold_end(&mut self, trial: &Standing) -> Verdict {
+        if !trial.judged {
+            return Verdict::Skipped(Skip::NotDue);
+        }
+        let (folds, values): (Vec<FoldIndex>, Vec<f64>) = trial.finished.iter().copied().unzip();
+        let Some((last, first)) = values.split_last() else { return Verdict::Skipped(Skip::NotDue) };
+        let own = mean(first, *last);
+        if !own.is_finite() {
+            return Verdict::Skipped(Skip::NoNumber);
+        }
+        let (settings, (_, rule)) = (self.settings(), self.rules());
+        let means = self.peers.means(folds);
+        if means.count() < settings.startup_trials {
+            return Verdict::Skipped(Skip::FewTrials);
+        }
+        compare(settings, rule, Some(own), means)
     }
 
-    fn compare(&self, rule: &'static str, own: f64, peers: &Sorted) -> Option<Decision> {
-        if peers.count() < self.min_peers {
-            return None;
+    /// Those that it is compared with, after an epoch or after a fold.
+    pub fn others_at(&mut self, trial: &Standing, epoch: bool) -> Vec<(TrialNumber, Option<f64>)> {
+        if epoch {
+            let (others, _) = self.others(trial);
+            let peers = self.peers.with(trial.fold, others).epochs.get(trial.curve.len().saturating_sub(1));
+            peers.map(|peers| peers.others(trial.number)).unwrap_or_default()
+        } else {
+            let folds = trial.finished.iter().map(|(fold, _)| *fold).collect();
+            self.peers.means(folds).others(trial.number)
         }
-        let percentile = match self.direction {
-            Direction::Minimize => self.percentile,
-            Direction::Maximize => 100.0 - self.percentile,
-        };
-        let threshold = peers.percentile(percentile)?;
-        let peers = peers.count();
-        self.direction.is_better(threshold, own).then_some(Decision {
-            rule,
-            own,
-            threshold,
-            peers,
-            percentile,
-        })
     }
+
+    /// The finished folds besides the one in question that count, and the trial's values of them.
+    fn others(&self, trial: &Standing) -> (Vec<FoldIndex>, Vec<f64>) {
+        let paired = self.evidence == Evidence::Paired;
+        trial.finished.iter().copied().filter(|(fold, _)| paired && *fold != trial.fold).unzip()
+    }
+
+    fn rules(&self) -> (Rule, Rule) {
+        match self.evidence {
+            Evidence::Median => (Rule::Median, Rule::MedianOfFolds),
+            Evidence::Percentile => (Rule::Percentile, Rule::PercentileOfFolds),
+            Evidence::Paired => (Rule::Paired, Rule::PairedOfFolds),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let Self { percentile, startup_trials, min_peers, direction, .. } = *self;
+        Settings { percentile, startup_trials, min_peers, direction }
+    }
+}
+
+/// What of the pruner a comparison needs.
+#[derive(Clone, Copy)]
+struct Settings {
+    percentile: f64,
+    startup_trials: u32,
+    min_peers: u32,
+    direction: Direction,
+}
+
+fn compare(settings: Settings, rule: Rule, own: Option<f64>, peers: &Sorted) -> Verdict {
+    let mut decision = Decision { peers: peers.count(), ..Decision::new(rule, own, None) };
+    let Some(own) = own else { return Verdict::Looked(Look { decision, prune: true }) };
+    if peers.reports() < settings.min_peers {
+        return Verdict::Skipped(Skip::FewPeers);
+    }
+    let percentile = match settings.direction {
+        Direction::Minimize => settings.percentile,
+        Direction::Maximize => 100.0 - settings.percentile,
+    };
+    let Some(threshold) = peers.percentile(percentile) else { return Verdict::Skipped(Skip::NoNumber) };
+    decision.threshold = Some(threshold);
+    decision.percentile = Some(percentile);
+    Verdict::Looked(Look { decision, prune: settings.direction.is_better(threshold, own) })
 }

@@ -1,12 +1,13 @@
 //! What workers say of their attempts: epochs, ends and failures.
 
-use foldwise_shared::ids::{AttemptKey, SessionId};
+use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::state::{AttemptState, FailureClass, TrialState};
 
 use super::command::{ToWorker, Write};
 use super::event::EpochReport;
 use super::{Scheduler, retries};
+use crate::pruner::Standing;
 
 impl Scheduler {
     /// Whether `key` names an open attempt of the worker behind `session`. Renews the worker's leases; a message of
@@ -43,7 +44,7 @@ impl Scheduler {
         }
         let finite = |loss: f64| loss.is_finite().then_some(loss);
         let validation_loss = finite(report.validation_loss);
-        fold.curve.push(validation_loss);
+        fold.curve.push(Some(validation_loss.unwrap_or(f64::NAN)));
         study.spent += 1;
         study.reserved -= 1;
         let record = EpochRecord {
@@ -63,12 +64,23 @@ impl Scheduler {
         self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
     }
 
+    /// Tells the pruner of a fold's last epoch. A loss that is not finite is for the worker to end: the fold diverged.
     fn judge_epoch(&mut self, key: AttemptKey) {
-        let Some(study) = self.studies.get(&key.study) else { return };
-        let Some(trial) = study.active.get(&key.trial).filter(|trial| trial.ending.is_none()) else { return };
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
-        if let Some(decision) = study.pruner.judge_epoch(&study.peers, key.fold, &fold.curve) {
-            let epoch = foldwise_shared::ids::Epoch(fold.curve.len() as u32);
+        if fold.has_diverged() {
+            return;
+        }
+        let (epoch, finished) = (Epoch(fold.curve.len() as u32), trial.finished());
+        let standing = Standing {
+            number: key.trial,
+            fold: key.fold,
+            curve: &fold.curve,
+            finished: &finished,
+            judged: trial.ending.is_none(),
+        };
+        if let Some(decision) = study.pruner.epoch(&standing).prune() {
             self.prune(key, Some(epoch), decision);
         }
     }
@@ -90,7 +102,7 @@ impl Scheduler {
             self.after_stop(key);
             return;
         }
-        let best = fold.best(&study.spec).filter(|_| fold.curve.iter().all(Option::is_some));
+        let best = fold.best(&study.spec).filter(|_| !fold.has_diverged());
         let Some((value, best_epoch)) = best else {
             let (class, message) = if fold.curve.is_empty() {
                 (FailureClass::Error, "it finished without an epoch")

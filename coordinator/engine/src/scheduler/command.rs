@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
 };
@@ -12,7 +13,6 @@ use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, Tri
 use foldwise_shared::value::Params;
 
 use super::event::{DataInfo, NewStudy, WorkerInfo};
-use crate::pruner::Decision;
 
 /// Something to do, in the order given. Nothing is sent before every write that came before it is durable.
 #[derive(Debug, Clone, PartialEq)]

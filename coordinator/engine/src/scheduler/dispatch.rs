@@ -142,6 +142,7 @@ impl Scheduler {
         let key = AttemptKey { attempt: Attempt(slot.last_attempt.0 + 1), ..before };
         slot.last_attempt = key.attempt;
         slot.curve.clear();
+        found.pruner.start(trial, fold);
         slot.open = Some(Open {
             attempt: key.attempt,
             incarnation: incarnation.to_owned(),

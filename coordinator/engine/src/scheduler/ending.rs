@@ -1,14 +1,14 @@
 //! How folds, trials and studies end.
 
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
-use foldwise_shared::value::short;
 
 use super::command::{Command, ToWorker, Write};
 use super::event::NewStudy;
 use super::study::{StopOrder, Study};
 use super::{FAILED_IN_A_ROW, Scheduler};
-use crate::pruner::Decision;
+use crate::pruner::Standing;
 
 /// What becomes of the unfinished folds of a trial that ends this way.
 pub(super) fn fold_end(trial: TrialState) -> TrialState {
@@ -94,24 +94,12 @@ impl Scheduler {
     }
 
     pub(super) fn prune(&mut self, key: AttemptKey, epoch: Option<Epoch>, decision: Decision) {
-        let place = match epoch {
-            Some(epoch) => format!("fold {}, epoch {epoch}", key.fold),
-            None => format!("the folds up to fold {}", key.fold),
-        };
-        let reason = format!(
-            "{}: {} is worse than {}, the {} percentile of {} peers at {place}",
-            decision.rule,
-            short(decision.own),
-            short(decision.threshold),
-            ordinal(decision.percentile),
-            decision.peers
-        );
         let (study, trial, fold, at) = (key.study, key.trial, key.fold, self.now);
         self.write(Write::Decision { study, trial, fold, epoch, decision, at });
-        self.end_trial(study, trial, TrialState::Pruned, reason);
+        self.end_trial(study, trial, TrialState::Pruned, decision.reason(fold, epoch));
     }
 
-    /// A fold has its value: peers get it, and unless it was the last one the trial is judged by its mean.
+    /// A fold has its value: the pruner gets it, and judges the trial unless it was the last one.
     pub(super) fn complete_fold(&mut self, key: AttemptKey, value: f64, best_epoch: Epoch) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get_mut(&key.trial) else { return };
@@ -119,16 +107,17 @@ impl Scheduler {
         fold.value = Some(value);
         fold.best_epoch = Some(best_epoch);
         fold.state = TrialState::Complete;
-        let own: Vec<(FoldIndex, f64)> = trial
-            .folds
-            .iter()
-            .enumerate()
-            .filter_map(|(index, fold)| Some((FoldIndex(index as u32), fold.value?)))
-            .collect();
-        let whole = own.len() == trial.folds.len();
-        let decision = if whole { None } else { study.pruner.judge_folds(&mut study.peers, &own) };
-        let curve = &trial.folds[key.fold.0 as usize].curve;
-        study.peers.add_fold(key.trial, key.fold, curve, value);
+        let finished = trial.finished();
+        let whole = finished.len() == trial.folds.len();
+        let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
+        let standing = Standing {
+            number: key.trial,
+            fold: key.fold,
+            curve: &fold.curve,
+            finished: &finished,
+            judged: !whole,
+        };
+        let decision = study.pruner.fold_end(&standing).prune();
         let (trial_value, std) = trial.value();
         self.set_fold_state(key, TrialState::Complete);
         if whole {
@@ -331,10 +320,6 @@ pub(super) fn is_setting_error(reason: &str) -> bool {
     [FailureClass::Invalid, FailureClass::Error]
         .iter()
         .any(|class| reason.starts_with(&format!("{class} on fold")))
-}
-
-fn ordinal(percentile: f64) -> String {
-    format!("{}th", short(percentile))
 }
 
 impl Study {

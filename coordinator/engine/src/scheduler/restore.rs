@@ -9,6 +9,7 @@ use super::snapshot::{Snapshot, StudySnapshot, TrialSnapshot};
 use super::study::{Fold, Open, StopOrder, Study, Trial};
 use super::worker::Worker;
 use super::{FAILED_IN_A_ROW, Options, Scheduler};
+use crate::pruner::FoundFold;
 
 impl Scheduler {
     /// A scheduler that goes on where the store ends. Every open lease gets a full lease time, or ends at once if
@@ -60,11 +61,15 @@ impl Scheduler {
         let mut expired = Vec::new();
         let planned = u64::from(study.spec.train.epochs);
         for trial in snapshot.trials {
-            for (index, fold) in trial.folds.iter().enumerate() {
-                if let (TrialState::Complete, Some(value)) = (fold.state, fold.value) {
-                    study.peers.add_fold(trial.number, FoldIndex(index as u32), &fold.curve, value);
-                }
-            }
+            let folds: Vec<FoundFold> = trial
+                .folds
+                .iter()
+                .map(|fold| FoundFold {
+                    curve: &fold.curve,
+                    value: fold.value.filter(|_| fold.state == TrialState::Complete),
+                })
+                .collect();
+            study.pruner.restore(trial.number, &folds, trial.decision.as_ref());
             if trial.state.is_finished() {
                 continue;
             }

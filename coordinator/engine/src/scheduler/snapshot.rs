@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
@@ -56,6 +57,8 @@ pub struct TrialSnapshot {
     pub reason: Option<String>,
     /// When it ended.
     pub finished_at: Option<Millis>,
+    /// What its pruner saw, if it was pruned.
+    pub decision: Option<Decision>,
     /// Its folds, in order.
     pub folds: Vec<FoldSnapshot>,
 }
@@ -75,7 +78,7 @@ pub struct FoldSnapshot {
     pub failures: BTreeMap<FailureClass, u32>,
     /// The attempt that is not over, if there is one.
     pub open: Option<OpenAttempt>,
-    /// The validation losses of its live rows: epoch 1 first, none where missing or not finite.
+    /// The validation losses of its live rows: epoch 1 first, none where missing, NaN where not finite.
     pub curve: Vec<Option<f64>>,
 }
 

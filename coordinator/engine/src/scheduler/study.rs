@@ -9,7 +9,7 @@ use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::event::DataInfo;
-use crate::pruner::{Peers, Pruner};
+use crate::pruner::Pruner;
 use crate::sampler::{Suggestion, suggest};
 
 pub(super) struct Study {
@@ -18,7 +18,6 @@ pub(super) struct Study {
     pub data: Arc<DataInfo>,
     pub state: StudyState,
     pub pruner: Pruner,
-    pub peers: Peers,
     /// The trials that are not finished.
     pub active: BTreeMap<TrialNumber, Trial>,
     pub next_number: TrialNumber,
@@ -53,7 +52,7 @@ pub(super) struct Fold {
     pub last_attempt: Attempt,
     pub failures: BTreeMap<FailureClass, u32>,
     pub open: Option<Open>,
-    /// Validation losses of the newest attempt, epoch 1 first.
+    /// Validation losses of the newest attempt, epoch 1 first; none where an epoch is missing, NaN where it was not finite.
     pub curve: Vec<Option<f64>>,
 }
 
@@ -90,11 +89,16 @@ impl Fold {
         self.open.as_ref().is_some_and(|open| !open.expired)
     }
 
+    /// Whether a loss was not finite.
+    pub fn has_diverged(&self) -> bool {
+        self.curve.iter().any(|loss| loss.is_none_or(f64::is_nan))
+    }
+
     /// The least loss of the curve (the greatest, where more is better) and its epoch.
     pub fn best(&self, spec: &StudySpec) -> Option<(f64, Epoch)> {
         let mut best: Option<(f64, Epoch)> = None;
         for (position, value) in self.curve.iter().enumerate() {
-            if let Some(value) = *value
+            if let Some(value) = value.filter(|value| !value.is_nan())
                 && best.is_none_or(|(least, _)| spec.study.direction.is_better(value, least))
             {
                 best = Some((value, Epoch(position as u32 + 1)));
@@ -107,6 +111,12 @@ impl Fold {
 impl Trial {
     pub fn has_open(&self) -> bool {
         self.folds.iter().any(|fold| fold.open.is_some())
+    }
+
+    /// The values of the finished folds, in the order of the folds.
+    pub fn finished(&self) -> Vec<(FoldIndex, f64)> {
+        let folds = (0..).map(FoldIndex).zip(&self.folds);
+        folds.filter_map(|(index, fold)| Some((index, fold.value?))).collect()
     }
 
     /// The mean of the fold values and their sample deviation (n - 1 in the denominator).
@@ -128,7 +138,6 @@ impl Study {
             id,
             state: StudyState::Running,
             pruner: Pruner::from_spec(&spec),
-            peers: Peers::new(spec.scheme().folds()),
             wall_time_ms: spec.wall_time_ms(),
             spec: Arc::new(spec),
             data: Arc::new(data),
@@ -177,7 +186,7 @@ impl Study {
         match self.spec.data.release {
             Release::All => false,
             Release::Race => true,
-            Release::Auto => self.pruner != Pruner::None,
+            Release::Auto => !self.pruner.is_none(),
         }
     }
 

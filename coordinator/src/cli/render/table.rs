@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
+use foldwise_shared::ids::{Epoch, FoldIndex};
 use foldwise_shared::record::{DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
 use foldwise_shared::space::Domain;
-use foldwise_shared::spec::{PrunerKind, SamplerKind, StudySpec};
+use foldwise_shared::spec::{SamplerKind, StudySpec};
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::short;
 
@@ -66,7 +67,7 @@ fn study(record: &StudyRecord) -> String {
             label = "";
         }
         pairs.row("sampler", sampler(spec));
-        pairs.row("pruner", pruner(spec));
+        pairs.row("pruner", pruner(&spec.pruner_json()));
     }
     let budget = spec.map(|spec| spec.budget).unwrap_or_default();
     let of = |limit: Option<String>| limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
@@ -110,15 +111,15 @@ fn sampler(spec: &StudySpec) -> String {
     }
 }
 
-fn pruner(spec: &StudySpec) -> String {
-    match spec.pruner.kind {
-        PrunerKind::None => "none".to_owned(),
-        PrunerKind::Median => format!(
-            "median, startup_trials {}, warmup_epochs {}",
-            spec.pruner.startup_trials.unwrap_or(0),
-            spec.pruner.warmup_epochs.unwrap_or(0)
-        ),
-    }
+/// A pruner with its settings, such as `median, startup_trials 3`, from its section as JSON text.
+fn pruner(section: &str) -> String {
+    let section: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(section).unwrap_or_default();
+    let setting = |(key, value): (&String, &serde_json::Value)| match value.as_f64() {
+        Some(value) => format!("{key} {}", short(value)),
+        None => value.as_str().unwrap_or_default().to_owned(),
+    };
+    section.iter().map(setting).collect::<Vec<_>>().join(", ")
 }
 
 fn describe(domain: &Domain) -> String {
@@ -171,8 +172,8 @@ fn trial(record: &TrialRecord, decisions: &[DecisionRecord]) -> String {
         params.row([name.clone(), value.to_string(), text(record.origins.get(name))]);
     }
     let mut page = format!("{}\n\n{}\n\n{}\n", pairs.finish(), params.finish(), folds(&record.folds));
-    for decision in decisions {
-        page.push_str(&format!("\n{}\n", explain(decision)));
+    for record in decisions {
+        page.push_str(&format!("\n{}\n", decision(record)));
     }
     page
 }
@@ -192,17 +193,40 @@ fn folds(records: &[FoldRecord]) -> String {
     grid.finish()
 }
 
-fn explain(decision: &DecisionRecord) -> String {
-    let DecisionRecord { fold, rule, peers, .. } = decision;
-    let place = match decision.epoch {
-        Some(epoch) => format!("on fold {fold} at epoch {epoch}, its best so far"),
-        None => format!("after fold {fold}, the mean of its finished folds"),
-    };
-    let (own, threshold, percentile) =
-        (short(decision.own), short(decision.threshold), short(decision.percentile));
-    format!(
-        "pruned by rule {rule}: {place} was {own}, and it had to reach {threshold}, percentile {percentile} of {peers} peers"
-    )
+/// What a rule saw, a number a line.
+fn decision(record: &DecisionRecord) -> String {
+    let decision = &record.decision;
+    let mut pairs = Pairs::new();
+    pairs.row("rule", decision.rule.as_str());
+    pairs.row("at", place(record.fold, record.epoch));
+    let count = |count: Option<u32>| count.map(|count| count.to_string());
+    let rows = [
+        ("own", decision.own.map(short)),
+        ("threshold", decision.threshold.map(short)),
+        ("peers", Some(decision.peers.to_string()).filter(|_| decision.peers > 0)),
+        ("percentile", decision.percentile.map(short)),
+        ("bracket", count(decision.bracket)),
+        ("rung", count(decision.rung)),
+        ("kept", count(decision.kept)),
+        ("against", decision.against.map(|trial| format!("trial {trial}"))),
+        ("alpha", decision.alpha.map(short)),
+        ("standard error", decision.standard_error.map(short)),
+        ("degrees", count(decision.degrees)),
+        ("patience", count(decision.patience)),
+    ];
+    for (label, value) in rows {
+        if let Some(value) = value {
+            pairs.row(label, value);
+        }
+    }
+    pairs.finish()
+}
+
+fn place(fold: FoldIndex, epoch: Option<Epoch>) -> String {
+    match epoch {
+        Some(epoch) => format!("fold {fold}, epoch {epoch}"),
+        None => format!("the end of fold {fold}"),
+    }
 }
 
 /// The best trial, its value and its params.

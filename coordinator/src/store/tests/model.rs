@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use foldwise_engine::pruner::Decision;
 use foldwise_engine::scheduler::{
     FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
 };
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
-use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+use foldwise_shared::state::{AttemptState, FailureClass, Rule, StudyState, TrialState};
 
 use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker};
 
@@ -34,6 +34,7 @@ pub struct ModelStudy {
 struct ModelTrial {
     record: TrialRecord,
     ending: Option<TrialState>,
+    decision: Option<Decision>,
     folds: Vec<ModelFold>,
 }
 
@@ -120,7 +121,7 @@ impl Model {
                 trial: TrialNumber(number),
                 fold: FoldIndex(fold_index),
                 epoch: c.is_multiple_of(2).then_some(Epoch(c % 50)),
-                decision: Decision { rule: "median", own: 0.5, threshold: 0.25, peers: c, percentile: 50.0 },
+                decision: decision(a, c),
                 at: time,
             }),
             9 | 10 if open.is_none() && self.workers > 0 => {
@@ -184,7 +185,7 @@ impl Model {
                     folds: Vec::new(),
                 };
                 let folds = (0..*folds).map(|_| fold()).collect();
-                self.study(*study).trials.push(ModelTrial { record, ending: None, folds });
+                self.study(*study).trials.push(ModelTrial { record, ending: None, decision: None, folds });
             }
             Write::TrialState { study, trial, state, ending, value, std, reason, at } => {
                 let trial = &mut self.study(*study).trials[trial.0 as usize];
@@ -214,18 +215,16 @@ impl Model {
                 self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(*record);
             }
             Write::Decision { study, trial, fold, epoch, decision, .. } => {
-                let Decision { rule, own, threshold, peers, percentile } = *decision;
-                self.study(*study).decisions.push(DecisionRecord {
+                let found = DecisionRecord {
                     trial: *trial,
                     fold: *fold,
                     epoch: *epoch,
-                    rule: rule.into(),
-                    own,
-                    threshold,
-                    peers,
-                    percentile,
+                    decision: *decision,
                     event_seq: 0,
-                });
+                };
+                let study = self.study(*study);
+                study.decisions.push(found);
+                study.trials[trial.0 as usize].decision.get_or_insert(*decision);
             }
         }
     }
@@ -253,6 +252,28 @@ impl Model {
             last_study: StudyId(self.studies.len() as i64),
             last_lease: LeaseId(self.leases),
         }
+    }
+}
+
+/// Now with these numbers, now with those.
+fn decision(a: u32, c: u32) -> Decision {
+    let some = |bit: u32| (a >> bit).is_multiple_of(2);
+    let number = |bit: u32| some(bit).then(|| f64::from(c) / 7.0);
+    let count = |bit: u32| some(bit).then_some(c + bit);
+    Decision {
+        rule: word(Rule::ALL, c),
+        own: number(0),
+        threshold: number(1),
+        peers: c,
+        percentile: number(2),
+        bracket: count(3),
+        rung: count(4),
+        kept: count(5),
+        against: count(6).map(TrialNumber),
+        alpha: number(7),
+        standard_error: number(8),
+        degrees: count(9),
+        patience: count(10),
     }
 }
 
@@ -327,6 +348,7 @@ impl ModelTrial {
             value: record.value,
             reason: record.reason.clone(),
             finished_at: record.finished_at,
+            decision: self.decision,
             folds: self.folds.iter().map(ModelFold::snapshot).collect(),
         }
     }
@@ -355,7 +377,7 @@ impl ModelFold {
             last_attempt: Attempt(self.attempts.len() as u32),
             failures,
             open: self.attempts.iter().find_map(|attempt| attempt.open.clone()),
-            curve: self.live().iter().map(|row| row.validation_loss).collect(),
+            curve: self.live().iter().map(|row| Some(row.validation_loss.unwrap_or(f64::NAN))).collect(),
         }
     }
 }

@@ -106,6 +106,7 @@ impl World {
         while self.step() {}
         invariants::every_study_ended(&self.store);
         invariants::every_epoch_ever_acknowledged_is_stored_once(&self.store);
+        invariants::a_replay_comes_to_the_recorded_decisions(&self.store);
     }
 
     /// Lets the next thing happen; false when all is over.

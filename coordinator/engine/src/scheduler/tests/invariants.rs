@@ -7,6 +7,7 @@ use foldwise_shared::state::{AttemptState, StudyState, TrialState};
 
 use super::super::*;
 use super::store::{FoldRow, Seals, Store, TrialRow};
+use crate::replay::replay;
 
 /// One event and what came of it.
 pub struct Step<'a> {
@@ -316,6 +317,28 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
     assert_eq!(scheduler.workers.values().map(|worker| worker.attempts.len()).sum::<usize>(), held);
     for row in store.studies.values().filter(|row| row.state == StudyState::Ended) {
         assert!(row.trials.iter().all(|trial| trial.state.is_finished()), "a study ended before its trials");
+    }
+}
+
+/// The recorded history, run through the study's own pruner once more, gives the recorded decisions.
+pub fn a_replay_comes_to_the_recorded_decisions(store: &Store) {
+    for (id, row) in &store.studies {
+        let spec = &row.new.spec;
+        let replayed = replay(spec, "", &row.history, &[]);
+        let stops: Vec<_> = replayed
+            .stopped
+            .iter()
+            .map(|stop| (stop.trial, stop.look.fold, stop.look.epoch, stop.look.decision))
+            .collect();
+        let trials = (0..).map(TrialNumber).zip(&row.trials);
+        let recorded: Vec<_> = trials
+            .flat_map(|(number, trial)| {
+                trial.decisions.iter().map(move |(fold, epoch, decision)| (number, *fold, *epoch, *decision))
+            })
+            .collect();
+        assert_eq!(stops, recorded, "study {id}, {:?}", spec.pruner);
+        assert_eq!(replayed.saved, 0, "study {id}: its own pruner saves nothing more");
+        assert_eq!(replayed.unknown, [], "study {id}");
     }
 }
 

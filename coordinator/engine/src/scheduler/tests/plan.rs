@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use foldwise_shared::ids::{FoldIndex, TrialNumber};
-use foldwise_shared::spec::{PrunerKind, Release, SamplerKind, StudySpec};
+use foldwise_shared::spec::{Release, SamplerKind, StudySpec, with_pruner};
 use foldwise_shared::state::Direction;
 
 use super::super::{DataInfo, NewStudy};
@@ -125,11 +125,41 @@ pub fn plain_spec() -> StudySpec {
 }
 
 pub fn use_median(spec: &mut StudySpec, startup_trials: u32, warmup_epochs: u32) {
-    spec.pruner.kind = PrunerKind::Median;
-    spec.pruner.startup_trials = Some(startup_trials);
-    spec.pruner.warmup_epochs = Some(warmup_epochs);
-    spec.pruner.interval_epochs = Some(1);
-    spec.pruner.min_peers = Some(1);
+    let text = format!("median,startup_trials={startup_trials},warmup_epochs={warmup_epochs}");
+    *spec = with_pruner(spec, &text, &[]).expect("a pruner");
+}
+
+/// Any kind with any settings; none where those could never act in this study.
+pub fn use_random_pruner(spec: &mut StudySpec, rng: &mut Rng) {
+    let peers = |rng: &mut Rng| {
+        let (startup, warmup) = (rng.between(0, 4), rng.between(0, 2));
+        let (interval, least) = (rng.between(1, 2), rng.between(1, 2));
+        format!(
+            "startup_trials={startup},warmup_epochs={warmup},interval_epochs={interval},min_peers={least}"
+        )
+    };
+    let ladder = |rng: &mut Rng| {
+        let (min, factor, bootstrap) = (rng.between(1, 2), rng.between(2, 4), rng.pick(&[0, 0, 1]));
+        format!("min_resource={min},reduction_factor={factor},bootstrap_trials={bootstrap}")
+    };
+    let text = match rng.between(0, 7) {
+        0 => format!("median,{}", peers(rng)),
+        1 => format!("percentile,percentile={},{}", rng.between(10, 90), peers(rng)),
+        2 => format!("paired,percentile={},{}", rng.between(30, 70), peers(rng)),
+        3 => format!("successive-halving,min_early_stopping_rate={},{}", rng.between(0, 1), ladder(rng)),
+        4 => format!("hyperband,{}", ladder(rng)),
+        5 => format!("threshold,lower=0.1,upper=1.9,warmup_epochs={}", rng.between(0, 1)),
+        6 => format!("patience,patience={}", rng.between(0, 2)),
+        _ => format!("sequential,startup_trials={},alpha=0.5", rng.between(2, 4)),
+    };
+    let patience = if text.starts_with("sequential") || text.starts_with("patience") || rng.chance(70) {
+        String::new()
+    } else {
+        format!(",patience={}", rng.between(0, 1))
+    };
+    if let Ok(other) = with_pruner(spec, &format!("{text}{patience}"), &[]) {
+        *spec = other;
+    }
 }
 
 pub fn random_spec(rng: &mut Rng) -> StudySpec {
@@ -143,7 +173,7 @@ pub fn random_spec(rng: &mut Rng) -> StudySpec {
     spec.data.release = rng.pick(&[Release::Auto, Release::All, Release::Race]);
     spec.train.epochs = rng.between(1, 6) as u32;
     if rng.chance(60) {
-        use_median(&mut spec, rng.between(0, 4) as u32, rng.between(0, 2) as u32);
+        use_random_pruner(&mut spec, rng);
     }
     if rng.chance(20) {
         spec.sampler.kind = SamplerKind::Grid;

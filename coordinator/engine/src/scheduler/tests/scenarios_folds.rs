@@ -75,7 +75,7 @@ fn a_trial_is_pruned_within_a_fold_and_its_siblings_stop() {
     );
     assert_eq!(
         scenario.reason(1),
-        "median: 0.6 is worse than 0.5, the 50th percentile of 1 peers at fold 0, epoch 2"
+        "median: 0.6 is worse than 0.5, the 50th percentile of 1 peer at fold 0, epoch 2"
     );
     assert_eq!(scenario.message(), "budget.trials is used up");
 }

@@ -1,14 +1,15 @@
 //! Simulated clusters by the thousand. `FOLDWISE_SIM_SEED=n` replays one, `FOLDWISE_SIM_RUNS=n` runs more.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
 use foldwise_shared::ids::TrialNumber;
-use foldwise_shared::state::{StudyState, TrialState};
+use foldwise_shared::state::{Rule, StudyState, TrialState};
 
 use super::super::*;
 use super::cluster::World;
-use super::plan::{Plan, Rng, new_study, random_spec, use_median};
+use super::plan::{Plan, Rng, new_study, random_spec, use_random_pruner};
 
 /// Says which seed to replay, should the run of it panic.
 struct Replay(u64);
@@ -120,9 +121,7 @@ fn values_depend_on_the_study_alone() {
 fn a_restored_scheduler_does_what_the_old_one_would() {
     each_seed(5..305, |seed| {
         let mut study = counted_study(seed);
-        if seed % 2 == 0 {
-            use_median(&mut study.spec, 1, 0);
-        }
+        use_random_pruner(&mut study.spec, &mut Rng(seed ^ 5));
         let workers = 1 + (seed % 5) as i64;
         let mut world = World::new(plan(seed, study, workers, None));
         for _ in 0..Rng(seed).between(10, 300) {
@@ -146,4 +145,19 @@ fn a_restored_scheduler_does_what_the_old_one_would() {
         }
         world.run();
     });
+}
+
+#[test]
+fn every_rule_prunes_in_some_cluster() {
+    let mut rules = BTreeSet::new();
+    for seed in 0..2_000 {
+        let mut world = World::new(Plan::random(seed));
+        world.run();
+        let trials = world.store.studies.values().flat_map(|study| &study.trials);
+        rules.extend(trials.flat_map(|trial| &trial.decisions).map(|(_, _, decision)| decision.rule));
+        if rules.len() == Rule::ALL.len() {
+            return;
+        }
+    }
+    panic!("only {rules:?}");
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::super::*;
+use crate::replay::{History, Step};
 use crate::sampler::suggest;
 
 #[derive(Clone, Default)]
@@ -30,6 +32,8 @@ pub struct StudyRow {
     pub message: Option<String>,
     pub running_ms: i64,
     pub trials: Vec<TrialRow>,
+    /// What a replay takes, in the order in which it was recorded.
+    pub history: History,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +46,8 @@ pub struct TrialRow {
     pub reason: Option<String>,
     pub finished_at: Option<Millis>,
     pub folds: Vec<FoldRow>,
-    /// Of each decision: the fold and the epoch.
-    pub decisions: Vec<(FoldIndex, Option<Epoch>)>,
+    /// Where it was pruned, and why.
+    pub decisions: Vec<(FoldIndex, Option<Epoch>, Decision)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -111,13 +115,23 @@ impl Store {
     }
 
     pub fn apply(&mut self, write: &Write) {
+        if let Some((study, step)) = step(write) {
+            self.study(study).history.steps.push(step);
+        }
         match write.clone() {
             Write::Study { id, study, at: _ } => {
                 assert!(self.studies.keys().all(|known| *known < id), "study {id} is not new");
                 let (state, running_ms) = (StudyState::Running, 0);
                 self.studies.insert(
                     id,
-                    StudyRow { new: *study, state, message: None, running_ms, trials: Vec::new() },
+                    StudyRow {
+                        new: *study,
+                        state,
+                        message: None,
+                        running_ms,
+                        trials: Vec::new(),
+                        history: History { exact: true, ..History::default() },
+                    },
                 );
             }
             Write::StudyState { study, state, message, at: _ } => {
@@ -220,8 +234,9 @@ impl Store {
                 row.epochs.push(record);
             }
             Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
-                assert!(decision.own.is_finite() && decision.threshold.is_finite());
-                self.trial(study, trial).decisions.push((fold, epoch));
+                assert!(decision.own.is_some_and(f64::is_finite), "a training's NaN is not judged");
+                assert!(decision.threshold.is_none_or(f64::is_finite));
+                self.trial(study, trial).decisions.push((fold, epoch, decision));
             }
         }
     }
@@ -244,6 +259,7 @@ fn study_snapshot(id: StudyId, row: &StudyRow) -> StudySnapshot {
         value: trial.value,
         reason: trial.reason.clone(),
         finished_at: trial.finished_at,
+        decision: trial.decisions.first().map(|(_, _, decision)| *decision),
         folds: trial.folds.iter().map(fold_snapshot).collect(),
     });
     StudySnapshot {
@@ -269,6 +285,23 @@ fn fold_snapshot(row: &FoldRow) -> FoldSnapshot {
         last_attempt: Attempt(row.attempts.len() as u32),
         failures,
         open: row.open().map(|open| OpenAttempt { lease: open.lease, worker: open.worker.clone() }),
-        curve: row.live_rows().iter().map(|record| record.validation_loss).collect(),
+        curve: row.live_rows().iter().map(|row| Some(row.validation_loss.unwrap_or(f64::NAN))).collect(),
     }
+}
+
+/// What a replay has to know of a write.
+fn step(write: &Write) -> Option<(StudyId, Step)> {
+    Some(match *write {
+        Write::AttemptStarted { key, .. } => (key.study, Step::Started { trial: key.trial, fold: key.fold }),
+        Write::Epoch { study, record: EpochRecord { trial, fold, epoch, validation_loss, .. }, .. } => {
+            (study, Step::Epoch { trial, fold, epoch, value: validation_loss.unwrap_or(f64::NAN) })
+        }
+        Write::FoldState { study, trial, fold, state: TrialState::Complete, value: Some(value), .. } => {
+            (study, Step::FoldEnded { trial, fold, value })
+        }
+        Write::TrialState { study, trial, state, ending, .. } if state.is_finished() || ending.is_some() => {
+            (study, Step::Decided { trial, state: ending.unwrap_or(state) })
+        }
+        _ => return None,
+    })
 }

@@ -1,0 +1,346 @@
+//! The recorded history of a study, run once more through a pruner: what this one would have done, and why a trial was
+//! pruned.
+//!
+//! Invariant: the pruner of the study itself comes to exactly the decisions that were recorded.
+
+use std::collections::BTreeMap;
+
+use foldwise_shared::ids::{Epoch, FoldIndex, TrialNumber};
+use foldwise_shared::record::{
+    BestRecord, CallRecord, DecisionRecord, Explanation, LookRecord, PeerRecord, ReplayRecord, StopRecord,
+};
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::state::{Direction, TrialState};
+
+use crate::pruner::{Look, Pruner, Standing, Verdict};
+
+/// How many of the best trials a replay tells of.
+const BEST: usize = 3;
+
+/// Something that was recorded in a study.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// A fold is trained from its start; what it reached before is gone.
+    Started {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+    },
+    /// An epoch was recorded.
+    Epoch {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The epoch.
+        epoch: Epoch,
+        /// Its validation loss; NaN if it was not finite.
+        value: f64,
+    },
+    /// A fold became Complete.
+    FoldEnded {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// Its value.
+        value: f64,
+    },
+    /// How a trial ends was decided; what still came in of it was not judged.
+    Decided {
+        /// The trial.
+        trial: TrialNumber,
+        /// The state it ends in.
+        state: TrialState,
+    },
+}
+
+/// What was recorded in a study.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    /// In the order in which it was recorded.
+    pub steps: Vec<Step>,
+    /// Whether that order is known; else it is a likely one.
+    pub exact: bool,
+}
+
+/// A verdict on a trial.
+struct Judged {
+    trial: TrialNumber,
+    fold: FoldIndex,
+    /// None if a finished fold was judged.
+    epoch: Option<Epoch>,
+    verdict: Verdict,
+}
+
+impl Judged {
+    fn look(&self) -> Option<LookRecord> {
+        match self.verdict {
+            Verdict::Looked(Look { decision, prune }) => {
+                Some(LookRecord { fold: self.fold, epoch: self.epoch, prune, decision })
+            }
+            Verdict::Skipped(_) => None,
+        }
+    }
+}
+
+/// A study in the hands of a pruner.
+struct Replay {
+    pruner: Pruner,
+    folds: usize,
+    epochs: u32,
+    trials: BTreeMap<TrialNumber, Trial>,
+}
+
+struct Trial {
+    folds: Vec<Fold>,
+    /// Where this pruner stopped it.
+    stopped: Option<LookRecord>,
+    /// How it ends was decided.
+    decided: Option<TrialState>,
+    /// Epochs before that was decided.
+    recorded: u64,
+    /// Those of them before this pruner stopped it.
+    trained: u64,
+}
+
+#[derive(Clone, Default)]
+struct Fold {
+    curve: Vec<Option<f64>>,
+    value: Option<f64>,
+}
+
+impl Trial {
+    fn finished(&self) -> Vec<(FoldIndex, f64)> {
+        let folds = (0..).map(FoldIndex).zip(&self.folds);
+        folds.filter_map(|(index, fold)| Some((index, fold.value?))).collect()
+    }
+}
+
+impl Replay {
+    fn new(spec: &StudySpec) -> Self {
+        let folds = spec.scheme().folds() as usize;
+        Self { pruner: Pruner::from_spec(spec), folds, epochs: spec.train.epochs, trials: BTreeMap::new() }
+    }
+
+    /// Takes a step as the scheduler took it; a trial that this pruner has stopped takes none.
+    fn step(&mut self, step: &Step) -> Option<Judged> {
+        let (Step::Started { trial, .. }
+        | Step::Epoch { trial, .. }
+        | Step::FoldEnded { trial, .. }
+        | Step::Decided { trial, .. }) = *step;
+        let found = self.trials.entry(trial).or_insert_with(|| Trial {
+            folds: vec![Fold::default(); self.folds],
+            stopped: None,
+            decided: None,
+            recorded: 0,
+            trained: 0,
+        });
+        if matches!(step, Step::Epoch { .. }) && found.decided.is_none() {
+            found.recorded += 1;
+            found.trained += u64::from(found.stopped.is_none());
+        }
+        if let Step::Decided { state, .. } = *step {
+            found.decided.get_or_insert(state);
+        }
+        if found.stopped.is_some() {
+            return None;
+        }
+        match *step {
+            Step::Started { fold, .. } => {
+                let slot = found.folds.get_mut(fold.0 as usize)?;
+                slot.curve.clear();
+                self.pruner.start(trial, fold);
+                None
+            }
+            Step::Epoch { fold, epoch, value, .. } => {
+                if !(1..=self.epochs).contains(&epoch.0) {
+                    return None;
+                }
+                let slot = found.folds.get_mut(fold.0 as usize)?;
+                slot.curve.resize(epoch.0 as usize - 1, None);
+                slot.curve.push(Some(value));
+                // A training that diverged is ended by its worker.
+                if slot.curve.iter().any(|loss| loss.is_some_and(f64::is_nan)) {
+                    return None;
+                }
+                let judged = found.decided.is_none();
+                self.judge(trial, fold, Some(epoch), judged)
+            }
+            Step::FoldEnded { fold, value, .. } => {
+                found.folds.get_mut(fold.0 as usize)?.value = Some(value);
+                let judged = found.folds.iter().any(|fold| fold.value.is_none());
+                self.judge(trial, fold, None, judged)
+            }
+            Step::Decided { .. } => None,
+        }
+    }
+
+    fn judge(
+        &mut self,
+        trial: TrialNumber,
+        fold: FoldIndex,
+        epoch: Option<Epoch>,
+        judged: bool,
+    ) -> Option<Judged> {
+        let verdict = self.with(trial, fold, judged, |pruner, standing| match epoch {
+            Some(_) => pruner.epoch(standing),
+            None => pruner.fold_end(standing),
+        })?;
+        let judgement = Judged { trial, fold, epoch, verdict };
+        if let Some(found) = self.trials.get_mut(&trial) {
+            found.stopped = judgement.look().filter(|look| look.prune);
+        }
+        judged.then_some(judgement)
+    }
+
+    fn with<T>(
+        &mut self,
+        number: TrialNumber,
+        fold: FoldIndex,
+        judged: bool,
+        ask: impl FnOnce(&mut Pruner, &Standing) -> T,
+    ) -> Option<T> {
+        let trial = self.trials.get(&number)?;
+        let (curve, finished) = (&trial.folds.get(fold.0 as usize)?.curve, trial.finished());
+        Some(ask(&mut self.pruner, &Standing { number, fold, curve, finished: &finished, judged }))
+    }
+
+    /// Whom a trial was compared with at a look, right after it.
+    fn call(&mut self, direction: Direction, trial: TrialNumber, look: LookRecord) -> CallRecord {
+        let seen = Look { decision: look.decision, prune: look.prune };
+        let others = self
+            .with(trial, look.fold, true, |pruner, standing| {
+                pruner.others(standing, &seen, look.epoch.is_some())
+            })
+            .unwrap_or_default();
+        let own = look.decision.own;
+        let better = |value: f64| own.is_none_or(|own| direction.is_better(value, own));
+        let place = others.iter().filter(|(_, value)| value.is_some_and(better)).count() as u32 + 1;
+        let mut peers: Vec<PeerRecord> =
+            others.into_iter().map(|(trial, value)| PeerRecord { trial, value }).collect();
+        let worst = |value: Option<f64>| match direction {
+            Direction::Minimize => value.unwrap_or(f64::INFINITY),
+            Direction::Maximize => -value.unwrap_or(f64::NEG_INFINITY),
+        };
+        peers.sort_by(|a, b| {
+            let missing = (a.value.is_none(), b.value.is_none());
+            missing
+                .0
+                .cmp(&missing.1)
+                .then(worst(a.value).total_cmp(&worst(b.value)))
+                .then(a.trial.cmp(&b.trial))
+        });
+        CallRecord { look, place, margin: margin(&look), peers }
+    }
+}
+
+/// How far a trial's own number is from the threshold.
+fn margin(look: &LookRecord) -> Option<f64> {
+    Some((look.decision.own? - look.decision.threshold?).abs()).filter(|margin| margin.is_finite())
+}
+
+/// The same as a share of the threshold, so that looks at different epochs can be compared.
+fn closeness(look: &LookRecord) -> f64 {
+    let scale = look.decision.threshold.map_or(1.0, f64::abs).max(f64::MIN_POSITIVE);
+    margin(look).map_or(f64::INFINITY, |margin| margin / scale)
+}
+
+/// A trial to be explained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Subject {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// Where it is in its life.
+    pub state: TrialState,
+    /// Its value, if it is complete.
+    pub value: Option<f64>,
+    /// Why it was pruned, if it was.
+    pub stored: Option<DecisionRecord>,
+}
+
+/// Why a trial was pruned or how near it came to that, from the history of its study.
+pub fn explain(spec: &StudySpec, history: &History, subject: Subject) -> Explanation {
+    let direction = spec.study.direction;
+    let mut replay = Replay::new(spec);
+    let mut explanation = Explanation {
+        trial: subject.trial,
+        state: subject.state,
+        value: subject.value,
+        direction,
+        stored: subject.stored,
+        call: None,
+        looks: Vec::new(),
+        skipped: BTreeMap::new(),
+        exact: history.exact,
+    };
+    for step in &history.steps {
+        let Some(judged) = replay.step(step).filter(|judged| judged.trial == subject.trial) else { continue };
+        let Some(look) = judged.look() else {
+            if let Verdict::Skipped(skip) = judged.verdict {
+                *explanation.skipped.entry(skip).or_insert(0) += 1;
+            }
+            continue;
+        };
+        explanation.looks.push(look);
+        let is_stored = |look: &LookRecord| {
+            subject.stored.is_some_and(|stored| (stored.fold, stored.epoch) == (look.fold, look.epoch))
+        };
+        let rank = |look: &LookRecord| (!look.prune, !is_stored(look), closeness(look));
+        let nearer = explanation.call.as_ref().is_none_or(|call| rank(&look) < rank(&call.look));
+        if nearer {
+            explanation.call = Some(replay.call(direction, subject.trial, look));
+        }
+    }
+    explanation
+}
+
+/// What a pruner, that of `spec`, would have made of the trials of a study, from its history and the values of the trials that
+/// are complete. `name` is what was asked for.
+pub fn replay(
+    spec: &StudySpec,
+    name: &str,
+    history: &History,
+    values: &[(TrialNumber, f64)],
+) -> ReplayRecord {
+    let mut replay = Replay::new(spec);
+    for step in &history.steps {
+        replay.step(step);
+    }
+    let trials: BTreeMap<TrialNumber, Trial> =
+        replay.trials.into_iter().filter(|(_, trial)| trial.recorded > 0).collect();
+    let stops = trials.iter().filter_map(|(number, trial)| {
+        Some(StopRecord {
+            trial: *number,
+            state: trial.decided.unwrap_or(TrialState::Running),
+            saved: trial.recorded - trial.trained,
+            look: trial.stopped?,
+        })
+    });
+    let survived = |number: &TrialNumber| trials.get(number).is_some_and(|trial| trial.stopped.is_none());
+    let mut best: Vec<BestRecord> = values
+        .iter()
+        .map(|(number, value)| BestRecord { trial: *number, value: *value, lives: survived(number) })
+        .collect();
+    best.sort_by(|a, b| {
+        let order = match spec.study.direction {
+            Direction::Minimize => a.value.total_cmp(&b.value),
+            Direction::Maximize => b.value.total_cmp(&a.value),
+        };
+        order.then(a.trial.cmp(&b.trial))
+    });
+    best.truncate(BEST);
+    let pruned = |trial: &Trial| trial.decided == Some(TrialState::Pruned) && trial.stopped.is_none();
+    ReplayRecord {
+        name: name.to_owned(),
+        exact: history.exact,
+        pruner: spec.pruner_json(),
+        trials: trials.len() as u32,
+        recorded: trials.values().map(|trial| trial.recorded).sum(),
+        saved: trials.values().map(|trial| trial.recorded - trial.trained).sum(),
+        stopped: stops.collect(),
+        best,
+        unknown: trials.iter().filter(|(_, trial)| pruned(trial)).map(|(number, _)| *number).collect(),
+    }
+}
