@@ -69,27 +69,63 @@ pub struct Setting {
     pub section: &'static str,
     /// What it may be.
     pub kind: Kind,
+    /// What it is where neither the file nor a trial says; none for one that must be given.
+    pub default: Option<Default>,
+}
+
+/// What a setting is where nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Default {
+    /// A real number.
+    Float(f64),
+    /// A whole number.
+    Int(i64),
+    /// A word.
+    Word(&'static str),
+}
+
+impl From<Default> for ParamValue {
+    fn from(default: Default) -> Self {
+        match default {
+            Default::Float(number) => Self::Float(number),
+            Default::Int(number) => Self::Int(number),
+            Default::Word(word) => Self::Text(word.into()),
+        }
+    }
 }
 
 const SETTINGS: &[Setting] = &[
-    Setting { name: "latent_dim", section: "model", kind: Kind::Int { low: 1, high: 65_536 } },
+    Setting { name: "latent_dim", section: "model", kind: Kind::Int { low: 1, high: 65_536 }, default: None },
     Setting {
         name: "dropout",
         section: "model",
         kind: Kind::Float { low: 0.0, high: 1.0, above: false, open: true },
+        default: Some(Default::Float(0.0)),
     },
-    Setting { name: "optimizer", section: "train", kind: Kind::Word(&["adam"]) },
+    Setting {
+        name: "optimizer",
+        section: "train",
+        kind: Kind::Word(&["adam"]),
+        default: Some(Default::Word("adam")),
+    },
     Setting {
         name: "learning_rate",
         section: "train",
         kind: Kind::Float { low: 0.0, high: 1e6, above: true, open: false },
+        default: Some(Default::Float(1e-3)),
     },
     Setting {
         name: "weight_decay",
         section: "train",
         kind: Kind::Float { low: 0.0, high: 1e6, above: false, open: false },
+        default: Some(Default::Float(0.0)),
     },
-    Setting { name: "batch_size", section: "train", kind: Kind::Int { low: 1, high: 1 << 20 } },
+    Setting {
+        name: "batch_size",
+        section: "train",
+        kind: Kind::Int { low: 1, high: 1 << 20 },
+        default: Some(Default::Int(256)),
+    },
 ];
 
 /// The settings of a network and its training.
@@ -177,27 +213,28 @@ impl TrialSettings {
     /// # Errors
     /// A setting that is nowhere given, or that cannot have its value; the message names it.
     pub fn resolve(spec: &StudySpec, params: &Params) -> Result<Self, String> {
+        let network = spec.model.network.ok_or("the study trains no network")?;
         let value = |name: &str| -> Result<ParamValue, String> {
-            let value = params
-                .get(name)
-                .cloned()
-                .or_else(|| spec.fixed_setting(name))
-                .ok_or_else(|| format!("{name} has no value"))?;
-            let known = settings(spec.model.network).iter().find(|setting| setting.name == name);
-            known.ok_or_else(|| format!("{name} is no setting of this network"))?.check(&value)?;
+            let known = settings(network).iter().find(|setting| setting.name == name);
+            let setting = known.ok_or_else(|| format!("{name} is no setting of this network"))?;
+            let given = params.get(name).cloned().or_else(|| spec.fixed_setting(name));
+            // A param of a branch that this trial does not have.
+            let value = given.or_else(|| setting.default.map(ParamValue::from));
+            let value = value.ok_or_else(|| format!("{name} has no value"))?;
+            setting.check(&value)?;
             Ok(value)
         };
         let float = |name: &str| value(name)?.as_f64().ok_or_else(|| format!("{name} must be a number"));
         let int = |name: &str| value(name)?.as_i64().ok_or_else(|| format!("{name} must be a whole number"));
         Ok(Self {
-            network: spec.model.network,
+            network,
             latent_dim: int("latent_dim")?,
             dropout: float("dropout")?,
             optimizer: value("optimizer")?.as_str().unwrap_or_default().parse()?,
             learning_rate: float("learning_rate")?,
             weight_decay: float("weight_decay")?,
             batch_size: int("batch_size")?,
-            epochs: spec.train.epochs,
+            epochs: spec.epochs(),
             early_stopping: spec.train.early_stopping,
         })
     }

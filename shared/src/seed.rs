@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 pub enum Stream {
     /// The params of the trial with this number.
     Suggest(u32),
+    /// The scrambling of this sequence of Sobol points.
+    Sobol(u32),
     /// The shuffle behind the splits.
     Split,
     /// The initial weights and the batch order of this fold.
@@ -34,6 +36,7 @@ pub fn fold_seed(seed: u64, fold: u32) -> u64 {
 fn key(seed: u64, stream: Stream) -> [u8; 32] {
     let (name, index) = match stream {
         Stream::Suggest(number) => ("suggest", number),
+        Stream::Sobol(sequence) => ("sobol", sequence),
         Stream::Split => ("split", 0),
         Stream::Fold(fold) => ("fold", fold),
         Stream::Bracket(number) => ("bracket", number),

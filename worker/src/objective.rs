@@ -62,7 +62,7 @@ impl FoldObjective {
             .map_err(|error| invalid(format!("the spec cannot be read: {error}")))?;
         let settings = TrialSettings::resolve(&spec, &work.params).map_err(invalid)?;
 
-        let name = &spec.data.dataset;
+        let name = spec.dataset();
         let opened = self.open(name)?;
         let (here, study) = (opened.dataset.digest(), &work.study.data_digest);
         if here != study {
@@ -240,7 +240,7 @@ mod tests {
         );
         let spec = spec::parse(&text, &[]).expect("a study file");
         let digest =
-            Dataset::open(&spec.data.dataset, &Locations::new(None, None)).expect("data").digest().to_owned();
+            Dataset::open(spec.dataset(), &Locations::new(None, None)).expect("data").digest().to_owned();
         let study = StudyWork {
             data_digest: digest,
             splits_digest: Splits::new(3, spec.scheme(), 20).expect("it fits").digest(),

@@ -1,36 +1,27 @@
-//! How many events a second the scheduler handles, and how long a suggestion takes.
+//! How many events a second the scheduler handles.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use foldwise_engine::sampler::suggest;
 use foldwise_engine::scheduler::{
     Command, DataInfo, EpochReport, Event, NewStudy, Options, Scheduler, Snapshot, ToWorker, WorkerInfo,
 };
-use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId, TrialNumber};
+use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId};
 use foldwise_shared::spec::{StudySpec, parse};
 
 const TRIALS: u32 = 10_000;
 const EPOCHS: u32 = 10;
 const WORKERS: u64 = 64;
 
-fn spec(pruner: &str, params: usize) -> StudySpec {
-    let space: String =
-        (0..params).map(|index| format!("p{index} = {{ float = [1e-4, 1.0], log = true }}\n")).collect();
+fn spec(pruner: &str) -> StudySpec {
     let text = format!(
         "version = 1\nstudy = {{ name = \"bench\" }}\ndata = {{ dataset = \"mnist\", folds = 3 }}\n\
          model = {{ network = \"lab\", latent_dim = 4 }}\ntrain = {{ epochs = {EPOCHS} }}\n\
-         pruner = {{ kind = \"{pruner}\" }}\nbudget = {{ trials = {TRIALS} }}\n[space]\n\
+         pruner = {{ kind = \"{pruner}\" }}\nsampler = {{ kind = \"random\" }}\nbudget = {{ trials = {TRIALS} }}\n[space]\n\
          learning_rate = {{ float = [1e-4, 1e-1], log = true }}\n"
     );
-    let mut spec = parse(&text, &[]).expect("a study file");
-    let more = parse(&format!("{text}dropout = {{ float = [0.0, 0.5] }}\n"), &[]).expect("a study file");
-    let domain = more.space.0["learning_rate"].clone();
-    spec.space
-        .0
-        .extend(space.lines().filter_map(|line| Some((line.split_once(' ')?.0.to_owned(), domain.clone()))));
-    spec
+    parse(&text, &[]).expect("a study file")
 }
 
 /// A scheduler with a study and its workers, one slot each, and the attempts that these hold.
@@ -101,7 +92,7 @@ fn handle(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("handle");
     group.sample_size(10);
     for pruner in ["none", "median"] {
-        let spec = spec(pruner, 0);
+        let spec = spec(pruner);
         group.throughput(Throughput::Elements(run(cluster(spec.clone()))));
         group.bench_function(pruner, |bencher| {
             bencher.iter_batched(|| cluster(spec.clone()), run, BatchSize::PerIteration);
@@ -110,16 +101,5 @@ fn handle(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn suggestions(criterion: &mut Criterion) {
-    let spec = spec("none", 19);
-    let mut number = 0;
-    criterion.bench_function("suggest 20 params at random", |bencher| {
-        bencher.iter(|| {
-            number += 1;
-            suggest(&spec, TrialNumber(number))
-        });
-    });
-}
-
-criterion_group!(benches, handle, suggestions);
+criterion_group!(benches, handle);
 criterion_main!(benches);

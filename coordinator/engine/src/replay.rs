@@ -121,7 +121,7 @@ impl Trial {
 impl Replay {
     fn new(spec: &StudySpec) -> Self {
         let folds = spec.scheme().folds() as usize;
-        Self { pruner: Pruner::from_spec(spec), folds, epochs: spec.train.epochs, trials: BTreeMap::new() }
+        Self { pruner: Pruner::from_spec(spec), folds, epochs: spec.epochs(), trials: BTreeMap::new() }
     }
 
     /// Takes a step as the scheduler took it; a trial that this pruner has stopped takes none.

@@ -87,13 +87,13 @@ fn choose(studies: Vec<StudyRecord>, named: Option<&str>) -> Result<StudyRecord,
 /// Makes sure that the study's data is here, before a worker finds that it is not.
 fn check_data(study: &StudyRecord) -> Result<(), CliError> {
     let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
-    let dataset = Dataset::open(&spec.data.dataset, &Locations::from_env())?;
+    let dataset = Dataset::open(spec.dataset(), &Locations::from_env())?;
     if dataset.digest() == study.data_digest {
         return Ok(());
     }
     Err(CliError::usage(format!(
         "the data {} on this machine is not the study's: SHA-256 {} is stored, {} is found",
-        spec.data.dataset,
+        spec.dataset(),
         study.data_digest,
         dataset.digest()
     )))

@@ -86,7 +86,7 @@ struct Saving {
 /// Without pruning each pruned trial would have cost at most folds * epochs, and the complete ones what they did.
 /// "At most", since early stopping might have ended its folds sooner.
 fn saving(spec: &StudySpec, trials: &[TrialRecord]) -> Option<Saving> {
-    let whole = u64::from(spec.data.folds.unwrap_or(1)) * u64::from(spec.train.epochs);
+    let whole = u64::from(spec.folds()) * u64::from(spec.epochs());
     let trained = |trial: &TrialRecord| trial.folds.iter().map(|fold| u64::from(fold.epochs)).sum::<u64>();
     let in_state = |state| trials.iter().filter(move |trial: &&TrialRecord| trial.state == state);
     let pruned = in_state(TrialState::Pruned).count();

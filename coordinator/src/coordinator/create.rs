@@ -59,9 +59,11 @@ pub fn prepare(text: &str, overrides: &[String], locations: &Locations) -> Resul
 }
 
 fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {
-    let dataset = Dataset::open(&spec.data.dataset, locations)?;
+    // The data of an external objective is its own affair.
+    let Some(network) = spec.model.network else { return Ok(DataInfo::default()) };
+    let dataset = Dataset::open(spec.dataset(), locations)?;
     let train = dataset.train();
-    check_shape(spec.model.network, train.height(), train.width())
+    check_shape(network, train.height(), train.width())
         .map_err(|message| SpecError::new("model.network", message))?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;

@@ -202,7 +202,7 @@ impl Loader {
             if epoch > span.live_until {
                 continue;
             }
-            if epoch > study.spec.train.epochs {
+            if epoch > study.spec.epochs() {
                 let number = study.trials[place].number;
                 return Err(Fault::Damaged(format!(
                     "trial {number} of study {} has an epoch {epoch}",

@@ -47,7 +47,12 @@ const MISTAKES: &[Mistake] = &[
     ("trials = 4", "total_epochs = 0", ":31: budget.total_epochs: ", &["use at least 3"]),
     ("trials = 4", "wall_time = \"0s\"", ":31: budget.wall_time: ", &["use more than 0"]),
     ("trials = 4", "", ":30: budget: ", &["would never end", "give trials"]),
-    ("kind = \"random\"", "kind = \"tpe\"", ":25: sampler.kind: ", &["later version", "use random or grid"]),
+    (
+        "kind = \"random\"",
+        "kind = \"tpee\"",
+        ":25: sampler.kind: ",
+        &["unknown value `tpee`", "did you mean `tpe`?"],
+    ),
     ("latent_dim = 4", "latent_dim = 0", ":14: model.latent_dim: ", &["cannot be 0", "from 1 to"]),
     (
         "network = \"lab\"",

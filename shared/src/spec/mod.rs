@@ -19,7 +19,7 @@ pub use self::error::SpecError;
 pub use self::parse::{parse, place};
 pub use self::pruner::with_pruner;
 
-use crate::model::{Network, Optimizer};
+use crate::model::{Default, Network, Optimizer};
 use crate::space::Space;
 use crate::split::Scheme;
 use crate::state::{Direction, words};
@@ -35,10 +35,13 @@ pub struct StudySpec {
     /// What the study is called and what it wants.
     pub study: StudySection,
     /// The images and how they are split.
+    #[serde(default)]
     pub data: DataSection,
     /// The network. A setting stands here (fixed) or in `[space]` (searched).
+    #[serde(default)]
     pub model: ModelSection,
     /// How a fold is trained. A setting stands here (fixed) or in `[space]` (searched).
+    #[serde(default)]
     pub train: TrainSection,
     /// The params: a name and what it may be.
     #[serde(default)]
@@ -66,15 +69,31 @@ pub struct StudySection {
     /// Everything random in the study is drawn from it. Default: 0.
     #[serde(default)]
     pub seed: u64,
+    /// Who finds out the value of a trial. Default: training.
+    #[serde(default)]
+    pub objective: Objective,
+}
+
+/// Who finds out the value of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Workers, by training the network of `[model]`.
+    #[default]
+    Training,
+    /// A program of yours, which asks for trials and tells their values; there is no `[model]` then.
+    External,
 }
 
 /// `[data]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files.
-    pub dataset: String,
-    /// k-fold cross-validation: the number of folds, at least 2. Either this or `holdout`.
+    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files. Must be given for training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// k-fold cross-validation: the number of folds, at least 2. Either this or `holdout`; an external objective may
+    /// leave out both and has one fold then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
     /// Hold-out validation: the number of training images kept for it. Either this or `folds`.
@@ -102,11 +121,12 @@ pub enum Release {
 }
 
 /// `[model]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// The network.
-    pub network: Network,
+    /// The network. Must be given for training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// The length of a code, from 1. No default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latent_dim: Option<i64>,
@@ -116,11 +136,13 @@ pub struct ModelSection {
 }
 
 /// `[train]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSection {
-    /// Epochs of a fold at most; never searched.
-    pub epochs: u32,
+    /// Epochs of a fold at most; never searched. Must be given for training; an external objective may report up to
+    /// 10,000 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
     /// The optimizer. Default: adam.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<Optimizer>,
@@ -153,9 +175,16 @@ pub struct EarlyStopping {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SamplerSection {
-    /// Default: random.
+    /// Default: auto.
     #[serde(default)]
     pub kind: SamplerKind,
+    /// For `auto`, `gp` and `tpe`: the first so many trials are spread evenly over the space; nothing is learned
+    /// before as many are finished. Default: 8; for `tpe` 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_trials: Option<u32>,
+    /// For `tpe`: whether params are chosen together (`true`) or each on its own. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multivariate: Option<bool>,
     /// For `grid`: how many values a float without a step gets, its bounds included, and an int on a logarithmic
     /// scale at most. Default: 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,13 +195,19 @@ pub struct SamplerSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SamplerKind {
-    /// Every param on its own, uniform over its domain (or its logarithm).
+    /// A Gaussian process while the study is small, then `tpe`.
     #[default]
+    Auto,
+    /// A Gaussian process over the whole study.
+    Gp,
+    /// The tree-structured Parzen estimator.
+    Tpe,
+    /// Every param on its own, uniform over its domain (or its logarithm).
     Random,
+    /// Scrambled Sobol points: random, and evenly spread.
+    Sobol,
     /// Every combination once, in order.
     Grid,
-    /// Announced, not there yet.
-    Tpe,
 }
 
 /// `[pruner]`
@@ -288,13 +323,33 @@ impl StudySpec {
     pub fn scheme(&self) -> Scheme {
         match (self.data.folds, self.data.holdout) {
             (_, Some(images)) => Scheme::Holdout(images),
-            (folds, None) => Scheme::Folds(folds.unwrap_or(0)),
+            (folds, None) => Scheme::Folds(folds.unwrap_or(1)),
         }
     }
 
     /// The epochs of a trial that is trained to its end without early stopping: those of all its folds.
     pub fn whole_epochs(&self) -> u32 {
-        self.scheme().folds().saturating_mul(self.train.epochs)
+        self.folds().saturating_mul(self.epochs())
+    }
+
+    /// The folds of a trial.
+    pub fn folds(&self) -> u32 {
+        self.scheme().folds()
+    }
+
+    /// Epochs of a fold at most; every spec that was parsed has them.
+    pub fn epochs(&self) -> u32 {
+        self.train.epochs.unwrap_or_default()
+    }
+
+    /// The data set; empty for an external objective.
+    pub fn dataset(&self) -> &str {
+        self.data.dataset.as_deref().unwrap_or_default()
+    }
+
+    /// Whether trials are asked for and told by a program of the user's, not trained by workers.
+    pub fn is_external(&self) -> bool {
+        self.study.objective == Objective::External
     }
 
     /// The number of training images in use, of those there are.
@@ -319,6 +374,19 @@ impl StudySpec {
             "weight_decay" => self.train.weight_decay.map(ParamValue::Float),
             "batch_size" => self.train.batch_size.map(ParamValue::Int),
             _ => None,
+        }
+    }
+
+    /// Fixes a model or train setting to its default.
+    fn fix_setting(&mut self, name: &str, default: Default) {
+        match (name, default) {
+            ("latent_dim", Default::Int(number)) => self.model.latent_dim = Some(number),
+            ("dropout", Default::Float(number)) => self.model.dropout = Some(number),
+            ("optimizer", Default::Word(word)) => self.train.optimizer = word.parse().ok(),
+            ("learning_rate", Default::Float(number)) => self.train.learning_rate = Some(number),
+            ("weight_decay", Default::Float(number)) => self.train.weight_decay = Some(number),
+            ("batch_size", Default::Int(number)) => self.train.batch_size = Some(number),
+            _ => {}
         }
     }
 

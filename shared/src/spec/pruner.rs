@@ -77,7 +77,7 @@ fn read_section(section: toml::Table) -> Result<PrunerSection, SpecError> {
 /// Fills in the defaults of the kind, and refuses what it does not have or could never act by.
 pub(super) fn resolve_pruner(spec: &mut StudySpec) -> Result<(), SpecError> {
     check_keys(&spec.pruner)?;
-    let (folds, epochs, whole) = (spec.scheme().folds(), spec.train.epochs, spec.whole_epochs());
+    let (folds, epochs, whole) = (spec.folds(), spec.epochs(), spec.whole_epochs());
     let pruner = &mut spec.pruner;
     match pruner.kind {
         PrunerKind::None => Ok(()),

@@ -56,8 +56,8 @@ fn overrides_lie_over_the_file() {
         "budget.wall_time=2h",
     ]);
     let spec = parse(FILE, &overrides).expect("a study file");
-    assert_eq!((spec.budget.trials, spec.train.epochs), (Some(6), 10));
-    assert_eq!(spec.data.dataset, "synthetic-digits");
+    assert_eq!((spec.budget.trials, spec.epochs()), (Some(6), 10));
+    assert_eq!(spec.dataset(), "synthetic-digits");
     assert_eq!(spec.train.early_stopping, None);
     assert_eq!(spec.wall_time_ms(), Some(7_200_000));
     let keys: Vec<String> = differences(&parse(FILE, &[]).expect("a study file"), &spec)
@@ -148,8 +148,57 @@ fn every_mistake_has_its_place_and_remedy() {
     check("budget.trials=six", "--set budget.trials=six: budget.trials: invalid type: string \"six\"");
     check("budget.trials", "--set budget.trials: write it as key=value");
     check("study.name.x=1", "`name` is no table");
-    check("sampler.kind=tpe", "sampler.kind: tpe comes in a later version; use random or grid");
-    check("sampler.points=3", "sampler.points: it belongs to");
+    check("sampler.points=3", "sampler.points: it belongs to kind = \"grid\" only");
+    check("sampler.multivariate=false", "sampler.multivariate: it belongs to kind = \"tpe\" only");
+    check(
+        "sampler={ kind = \"sobol\", startup_trials = 3 }",
+        "sampler.startup_trials: it belongs to kind = \"auto\", \"gp\" or \"tpe\" only",
+    );
+    check("sampler.startup_trials=0", "sampler.startup_trials: nothing can be learned from no trial");
+    check("sampler.kind=tpee", "sampler.kind: unknown value `tpee`; did you mean `tpe`?");
+    check("epochs = 45 => ", "line 15: train.epochs: it is missing");
+    check("network = \"lab\" => ", "line 11: model.network: it is missing; write \"lab\"");
+    check("dataset = \"mnist\" => ", "line 7: data.dataset: it is missing; write mnist");
+    check(
+        "{ float = [0.0, 0.5] } => { float = [0.0, 0.5], when = { optimizer = \"sgd\" } }",
+        "line 21: space.dropout.when: `when` asks for `optimizer`, which is no param of this space",
+    );
+    check(
+        "latent_dim = 4 => \n[space.latent_dim]\nint = [2, 8]\nwhen = { dropout = 0.1 }",
+        "space.latent_dim.when: `when` asks for a value of `dropout`, a real number",
+    );
+    check("study.objective=external", "data.dataset: an external objective trains no network of ours");
+}
+
+/// A whole study file of an external objective.
+const EXTERNAL: &str = "version = 1
+study = { name = \"branin\", objective = \"external\" }
+budget = { trials = 100 }
+[space]
+x = { float = [-5.0, 10.0] }
+y = { float = [0.0, 15.0] }
+";
+
+#[test]
+fn an_external_objective_needs_a_space_and_no_more() {
+    let spec = parse(EXTERNAL, &[]).expect("a study file");
+    assert_eq!((spec.is_external(), spec.folds(), spec.epochs()), (true, 1, 10_000));
+    assert_eq!((spec.sampler.kind, spec.sampler.startup_trials), (SamplerKind::Auto, Some(8)));
+    assert_eq!(StudySpec::from_json(&spec.to_json()), Ok(spec));
+    let spec = parse(EXTERNAL, &sets(&["data.folds=3", "train.epochs=20"])).expect("a study file");
+    assert_eq!((spec.folds(), spec.epochs()), (3, 20));
+    for (set, part) in [
+        ("data.holdout=5", "data.holdout: an external objective trains no network"),
+        ("model.network=lab", "model.network: an external objective"),
+        ("train.batch_size=8", "train.batch_size: an external objective"),
+        ("data.folds=1", "data.folds: 1 folds cannot work; use 2 to 1000, or leave it out"),
+        ("train.epochs=0", "train.epochs: 0 epochs cannot work"),
+        ("space={}", "space: an external objective with nothing to search"),
+        ("study.objective=extern", "study.objective: unknown value `extern`; did you mean `external`?"),
+    ] {
+        let error = parse(EXTERNAL, &sets(&[set])).expect_err(set).to_string();
+        assert!(error.contains(part), "{set}: {error}");
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Pruner {
         let ladder = |rule| Ladder {
             rule,
             bracket: None,
-            epochs: spec.train.epochs,
+            epochs: spec.epochs(),
             whole: spec.whole_epochs(),
             min_resource: settings.min_resource.unwrap_or_default(),
             factor: settings.reduction_factor.unwrap_or_default(),

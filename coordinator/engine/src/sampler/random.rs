@@ -15,12 +15,17 @@ use sha2::{Digest, Sha256};
 /// the others as they are.
 pub(super) fn params(spec: &StudySpec, number: TrialNumber) -> Option<Params> {
     let rng = seed::rng(spec.study.seed, Stream::Suggest(number.0));
-    let draw_one = |(name, domain): (&String, &Domain)| {
-        let mut rng = rng.clone();
-        rng.set_stream(stream_of(name));
-        Some((name.clone(), draw(domain, &mut rng)?))
-    };
-    spec.space.0.iter().map(draw_one).collect()
+    let mut params = Params::new();
+    for name in spec.space.in_order() {
+        if let Some(param) = spec.space.0.get(name)
+            && spec.space.has(name, &params)
+        {
+            let mut rng = rng.clone();
+            rng.set_stream(stream_of(name));
+            params.insert(name.clone(), draw(&param.domain, &mut rng)?);
+        }
+    }
+    Some(params)
 }
 
 /// The number of a param's stream: the first 8 bytes of the SHA-256 of its name, little endian.

@@ -29,7 +29,7 @@ impl Scheduler {
         let now = self.now;
         let worker = self.worker_of(session).map(|worker| worker.info.name.clone()).unwrap_or_default();
         let Some(study) = self.studies.get_mut(&key.study) else { return };
-        let epochs = study.spec.train.epochs;
+        let epochs = study.spec.epochs();
         let Some(fold) = study.fold_mut(key) else { return };
         let recorded = fold.curve.len() as u32;
         if (1..=recorded).contains(&report.epoch.0) {
@@ -186,7 +186,7 @@ impl Scheduler {
         value: Option<f64>,
     ) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
-        let planned = study.spec.train.epochs;
+        let planned = study.spec.epochs();
         let Some(fold) = study.fold_mut(key) else { return };
         let Some(open) = fold.open.take() else { return };
         let epochs = fold.curve.len() as u32;

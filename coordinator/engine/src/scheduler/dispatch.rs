@@ -112,7 +112,7 @@ impl Scheduler {
         let suggestion = study.next_suggestion()?;
         let number = study.next_number;
         study.next_number = TrialNumber(number.0 + 1);
-        let folds = study.spec.scheme().folds();
+        let folds = study.spec.folds();
         let trial = Trial {
             params: suggestion.params.clone(),
             state: TrialState::Waiting,
@@ -133,7 +133,7 @@ impl Scheduler {
         let lease = LeaseId(self.last_lease.0 + 1);
         self.last_lease = lease;
         let Some(found) = self.studies.get_mut(&study) else { return };
-        found.reserved += u64::from(found.spec.train.epochs);
+        found.reserved += u64::from(found.spec.epochs());
         found.training += 1;
         let (spec, data) = (found.spec.clone(), found.data.clone());
         let Some(target) = found.active.get_mut(&trial) else { return };

@@ -233,7 +233,9 @@ impl Scheduler {
             at,
         });
         let Some(found) = self.studies.get_mut(&study) else { return };
-        found.active.remove(&trial);
+        if let Some(finished) = found.active.remove(&trial) {
+            found.learn(trial, &finished, state, value, at);
+        }
         found.failed_in_a_row = if burns_budget { found.failed_in_a_row + 1 } else { 0 };
         if found.failed_in_a_row >= FAILED_IN_A_ROW && found.state == StudyState::Running {
             self.set_study_state(study, StudyState::Paused, Some(message));
@@ -253,7 +255,7 @@ impl Scheduler {
             let Some(study) = self.studies.get(&id).filter(|study| study.active.is_empty()) else { continue };
             let message = match study.state {
                 StudyState::Stopping => None,
-                StudyState::Running if study.has_epochs() && study.next_suggestion().is_some() => continue,
+                StudyState::Running if study.has_epochs() && study.has_next() => continue,
                 StudyState::Paused if study.has_epochs() && !study.trials_are_used_up() => continue,
                 _ => Some(study.end_reason()),
             };

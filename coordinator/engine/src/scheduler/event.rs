@@ -106,8 +106,8 @@ pub struct NewStudy {
     pub data: DataInfo,
 }
 
-/// The data of a study.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The data of a study; nothing at all for an external objective.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DataInfo {
     /// SHA-256 of the data.
     pub data_digest: String,

@@ -59,7 +59,7 @@ impl Scheduler {
         study.next_number =
             snapshot.trials.iter().map(|trial| TrialNumber(trial.number.0 + 1)).max().unwrap_or_default();
         let mut expired = Vec::new();
-        let planned = u64::from(study.spec.train.epochs);
+        let planned = u64::from(study.spec.epochs());
         for trial in snapshot.trials {
             let folds: Vec<FoundFold> = trial
                 .folds
@@ -70,9 +70,6 @@ impl Scheduler {
                 })
                 .collect();
             study.pruner.restore(trial.number, &folds, trial.decision.as_ref());
-            if trial.state.is_finished() {
-                continue;
-            }
             let number = trial.number;
             let mut folds = Vec::with_capacity(trial.folds.len());
             for (index, fold) in trial.folds.into_iter().enumerate() {
@@ -107,7 +104,13 @@ impl Scheduler {
                 });
             }
             let ending = trial.ending.map(|state| (state, trial.reason.unwrap_or_default()));
-            study.active.insert(number, Trial { params: trial.params, state: trial.state, ending, folds });
+            let (state, value, finished_at) = (trial.state, trial.value, trial.finished_at);
+            let trial = Trial { params: trial.params, state, ending, folds };
+            if state.is_finished() {
+                study.learn(number, &trial, state, value, finished_at.unwrap_or_default());
+            } else {
+                study.active.insert(number, trial);
+            }
         }
         self.studies.insert(study.id, study);
         // A lease that had expired is open again, with a full lease time.

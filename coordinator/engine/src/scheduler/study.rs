@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
+use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::{Release, StudySpec};
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::event::DataInfo;
 use crate::pruner::Pruner;
-use crate::sampler::{Suggestion, suggest};
+use crate::sampler::{History, Outcome, Progress, Suggestion, has_more, suggest};
 
 pub(super) struct Study {
     pub id: StudyId,
@@ -18,6 +18,7 @@ pub(super) struct Study {
     pub data: Arc<DataInfo>,
     pub state: StudyState,
     pub pruner: Pruner,
+    pub history: History,
     /// The trials that are not finished.
     pub active: BTreeMap<TrialNumber, Trial>,
     pub next_number: TrialNumber,
@@ -119,17 +120,41 @@ impl Trial {
         folds.filter_map(|(index, fold)| Some((index, fold.value?))).collect()
     }
 
+    /// What a sampler can learn from the end of this trial: nothing from one that was cancelled or failed by bad luck.
+    fn outcome(&self, spec: &StudySpec, end: TrialState, value: Option<f64>) -> Option<Outcome> {
+        match end {
+            TrialState::Complete => value.map(Outcome::Complete),
+            TrialState::Pruned => {
+                let epochs = self.folds.iter().map(|fold| fold.curve.len() as u32).sum();
+                let best: Vec<f64> =
+                    self.folds.iter().filter_map(|fold| fold.best(spec)).map(|(value, _)| value).collect();
+                let value = (!best.is_empty()).then(|| mean(&best));
+                Some(Outcome::Pruned(Progress { epochs, value }))
+            }
+            TrialState::Failed => {
+                let diverged = |fold: &Fold| fold.failures.contains_key(&FailureClass::Diverged);
+                self.folds.iter().any(diverged).then_some(Outcome::Diverged)
+            }
+            _ => None,
+        }
+    }
+
     /// The mean of the fold values and their sample deviation (n - 1 in the denominator).
     pub fn value(&self) -> (f64, Option<f64>) {
         let values: Vec<f64> = self.folds.iter().filter_map(|fold| fold.value).collect();
         let count = values.len() as f64;
-        let sum: f64 = values.iter().sum();
-        // The sum of finite losses may still be too large for a number; their mean is not.
-        let mean = if sum.is_finite() { sum / count } else { values.iter().map(|value| value / count).sum() };
+        let mean = mean(&values);
         let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
         let deviation = libm::sqrt(squares / (count - 1.0));
         (mean, (values.len() > 1 && deviation.is_finite()).then_some(deviation))
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let sum: f64 = values.iter().sum();
+    // The sum of finite losses may still be too large for a number; their mean is not.
+    if sum.is_finite() { sum / count } else { values.iter().map(|value| value / count).sum() }
 }
 
 impl Study {
@@ -138,6 +163,7 @@ impl Study {
             id,
             state: StudyState::Running,
             pruner: Pruner::from_spec(&spec),
+            history: History::new(&spec.space, spec.study.direction),
             wall_time_ms: spec.wall_time_ms(),
             spec: Arc::new(spec),
             data: Arc::new(data),
@@ -163,7 +189,7 @@ impl Study {
 
     /// Whether the epochs of one more attempt are left in the budget.
     pub fn has_epochs(&self) -> bool {
-        let wanted = self.spent + self.reserved + u64::from(self.spec.train.epochs);
+        let wanted = self.spent + self.reserved + u64::from(self.spec.epochs());
         self.spec.budget.total_epochs.is_none_or(|total| wanted <= total)
     }
 
@@ -172,13 +198,33 @@ impl Study {
         self.wall_time_ms.map(|budget| budget.saturating_sub(self.running_ms))
     }
 
-    /// The params of the next trial, if budget and sampler allow one.
-    pub fn next_suggestion(&self) -> Option<Suggestion> {
+    /// Whether state, budget and sampler allow another trial.
+    pub fn has_next(&self) -> bool {
         let allowed = self.spec.budget.trials.is_none_or(|trials| self.next_number.0 < trials);
-        if !allowed || self.state != StudyState::Running {
+        allowed && self.state == StudyState::Running && has_more(&self.spec, self.next_number)
+    }
+
+    /// The params of the next trial, if there is to be one.
+    pub fn next_suggestion(&mut self) -> Option<Suggestion> {
+        if !self.has_next() {
             return None;
         }
-        suggest(&self.spec, self.next_number)
+        let running: Vec<&Params> = self.active.values().map(|trial| &trial.params).collect();
+        suggest(&self.spec, &mut self.history, &running, self.next_number)
+    }
+
+    /// A trial is over: the sampler learns from it what there is to learn.
+    pub fn learn(
+        &mut self,
+        number: TrialNumber,
+        trial: &Trial,
+        end: TrialState,
+        value: Option<f64>,
+        at: Millis,
+    ) {
+        if let Some(outcome) = trial.outcome(&self.spec, end, value) {
+            self.history.add(number, &trial.params, at, outcome);
+        }
     }
 
     /// Whether the next fold of a trial waits until the one before has survived.

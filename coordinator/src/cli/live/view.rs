@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use foldwise_engine::sampler::grid_len;
 use foldwise_shared::ids::{Epoch, FoldIndex, TrialNumber};
 use foldwise_shared::record::{Best, EpochRecord, StudyEvent, TrialRecord};
 use foldwise_shared::spec::{SamplerKind, StudySpec};
@@ -72,8 +73,8 @@ impl View {
             state: study.state,
             direction: study.direction,
             goal: goal(spec),
-            folds: spec.data.folds.unwrap_or(1),
-            epochs_per_fold: spec.train.epochs,
+            folds: spec.folds(),
+            epochs_per_fold: spec.epochs(),
             counts: finished,
             best: study.best,
             epochs: study.epochs,
@@ -250,10 +251,7 @@ impl View {
 
 /// The first of the budgets that can be counted; a grid ends with its last combination.
 fn goal(spec: &StudySpec) -> Goal {
-    let grid = match spec.sampler.kind {
-        SamplerKind::Grid => spec.space.grid_len(spec.sampler.points.unwrap_or(5)),
-        SamplerKind::Random | SamplerKind::Tpe => None,
-    };
+    let grid = (spec.sampler.kind == SamplerKind::Grid).then(|| grid_len(spec));
     let grid = grid.and_then(|size| u32::try_from(size).ok());
     let trials = [spec.budget.trials, grid].into_iter().flatten().min();
     if let Some(trials) = trials {

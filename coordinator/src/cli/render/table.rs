@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use foldwise_shared::ids::{Epoch, FoldIndex};
 use foldwise_shared::record::{DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
-use foldwise_shared::space::Domain;
+use foldwise_shared::space::{Domain, Param};
 use foldwise_shared::spec::{SamplerKind, StudySpec};
+use foldwise_shared::split::Scheme;
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::short;
 
@@ -54,16 +55,20 @@ fn study(record: &StudyRecord) -> String {
     pairs.row("state", with_note(record.state.as_str(), record.message.as_deref()));
     let spec = StudySpec::from_json(&record.spec);
     if let Ok(spec) = &spec {
-        let split = match (spec.data.folds, spec.data.holdout) {
-            (Some(folds), _) => format!("{folds} folds"),
-            (None, holdout) => format!("{} held out", holdout.unwrap_or(0)),
-        };
-        let shape = format!("{} images of {}x{}", record.images, record.height, record.width);
-        pairs.row("data", format!("{}, {shape}, {split}", spec.data.dataset));
-        pairs.row("training", training(spec));
+        if spec.is_external() {
+            pairs.row("objective", format!("external, {} a trial", plural(spec.folds(), "fold")));
+        } else {
+            let split = match spec.scheme() {
+                Scheme::Folds(folds) => plural(folds, "fold"),
+                Scheme::Holdout(images) => format!("{images} held out"),
+            };
+            let shape = format!("{} images of {}x{}", record.images, record.height, record.width);
+            pairs.row("data", format!("{}, {shape}, {split}", spec.dataset()));
+            pairs.row("training", training(spec));
+        }
         let mut label = "space";
-        for (name, domain) in &spec.space.0 {
-            pairs.row(label, format!("{name}: {}", describe(domain)));
+        for (name, param) in &spec.space.0 {
+            pairs.row(label, format!("{name}: {}{}", describe(&param.domain), conditions(param)));
             label = "";
         }
         pairs.row("sampler", sampler(spec));
@@ -91,7 +96,7 @@ fn study(record: &StudyRecord) -> String {
 fn training(spec: &StudySpec) -> String {
     let network = serde_json::to_value(spec.model.network).ok();
     let mut parts = vec![network.as_ref().and_then(|name| name.as_str()).unwrap_or_default().to_owned()];
-    parts.push(format!("up to {} epochs", spec.train.epochs));
+    parts.push(format!("up to {} epochs", spec.epochs()));
     for name in ["latent_dim", "dropout", "optimizer", "learning_rate", "weight_decay", "batch_size"] {
         if let Some(value) = spec.fixed_setting(name) {
             parts.push(format!("{name} {value}"));
@@ -104,10 +109,17 @@ fn training(spec: &StudySpec) -> String {
 }
 
 fn sampler(spec: &StudySpec) -> String {
+    let seed = spec.study.seed;
     match spec.sampler.kind {
-        SamplerKind::Random => format!("random, seed {}", spec.study.seed),
+        SamplerKind::Auto => format!("auto (a Gaussian process, then tpe), seed {seed}"),
+        SamplerKind::Gp => format!("gp (a Gaussian process), seed {seed}"),
+        SamplerKind::Tpe if spec.sampler.multivariate == Some(false) => {
+            format!("tpe, each param on its own, seed {seed}")
+        }
+        SamplerKind::Tpe => format!("tpe, seed {seed}"),
+        SamplerKind::Random => format!("random, seed {seed}"),
+        SamplerKind::Sobol => format!("sobol, seed {seed}"),
         SamplerKind::Grid => "grid".to_owned(),
-        SamplerKind::Tpe => format!("tpe, seed {}", spec.study.seed),
     }
 }
 
@@ -120,6 +132,16 @@ fn pruner(section: &str) -> String {
         None => value.as_str().unwrap_or_default().to_owned(),
     };
     section.iter().map(setting).collect::<Vec<_>>().join(", ")
+}
+
+fn conditions(param: &Param) -> String {
+    let words = param.when.iter().map(|(other, value)| format!("{other} = {value}"));
+    let words = words.collect::<Vec<_>>().join(" and ");
+    if words.is_empty() { words } else { format!(", when {words}") }
+}
+
+fn plural(count: u32, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 fn describe(domain: &Domain) -> String {

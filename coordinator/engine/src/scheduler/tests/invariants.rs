@@ -309,7 +309,7 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
                 assert_eq!(open.expired, fold.state == TrialState::Waiting, "{key}");
                 held += 1;
                 training += u32::from(!open.expired);
-                reserved += u64::from(study.spec.train.epochs) - fold.curve.len() as u64;
+                reserved += u64::from(study.spec.epochs()) - fold.curve.len() as u64;
             }
         }
         assert_eq!((study.training, study.reserved), (training, reserved), "study {id}");

@@ -162,6 +162,12 @@ pub fn use_random_pruner(spec: &mut StudySpec, rng: &mut Rng) {
     }
 }
 
+/// Often those that are quick: a suggestion of a Gaussian process takes milliseconds.
+const SAMPLERS: [SamplerKind; 16] = {
+    use SamplerKind::{Auto, Gp, Grid, Random, Sobol, Tpe};
+    [Random, Random, Random, Random, Random, Random, Sobol, Sobol, Tpe, Tpe, Tpe, Grid, Grid, Grid, Gp, Auto]
+};
+
 pub fn random_spec(rng: &mut Rng) -> StudySpec {
     let mut spec = plain_spec();
     spec.study.seed = rng.next();
@@ -171,19 +177,21 @@ pub fn random_spec(rng: &mut Rng) -> StudySpec {
         folds => spec.data.folds = Some(folds as u32),
     }
     spec.data.release = rng.pick(&[Release::Auto, Release::All, Release::Race]);
-    spec.train.epochs = rng.between(1, 6) as u32;
+    spec.train.epochs = Some(rng.between(1, 6) as u32);
     if rng.chance(60) {
         use_random_pruner(&mut spec, rng);
     }
-    if rng.chance(20) {
-        spec.sampler.kind = SamplerKind::Grid;
-        spec.sampler.points = Some(rng.between(1, 3) as u32);
+    spec.sampler.kind = rng.pick(&SAMPLERS);
+    match spec.sampler.kind {
+        SamplerKind::Grid => spec.sampler.points = Some(rng.between(1, 3) as u32),
+        SamplerKind::Random | SamplerKind::Sobol => {}
+        _ => spec.sampler.startup_trials = Some(rng.between(1, 5) as u32),
     }
-    let whole_trial = spec.scheme().folds() * spec.train.epochs;
+    let whole_trial = spec.folds() * spec.epochs();
     spec.budget.trials =
         (rng.chance(70) || spec.sampler.kind == SamplerKind::Grid).then(|| rng.between(1, 12) as u32);
     spec.budget.total_epochs = (spec.budget.trials.is_none() || rng.chance(40))
-        .then(|| rng.between(i64::from(spec.train.epochs), i64::from(whole_trial) * 8) as u64);
+        .then(|| rng.between(i64::from(spec.epochs()), i64::from(whole_trial) * 8) as u64);
     spec.budget.wall_time = rng.chance(30).then(|| format!("{}ms", rng.between(500, 60_000)));
     if spec.sampler.kind == SamplerKind::Grid && rng.chance(50) {
         spec.budget.trials = None;

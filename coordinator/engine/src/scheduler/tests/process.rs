@@ -90,7 +90,7 @@ impl Process {
                     return;
                 }
                 let nature = Nature::of(&assignment.spec, key.trial);
-                let epochs = assignment.spec.train.epochs;
+                let epochs = assignment.spec.epochs();
                 let eager = epochs > 1 && (key.trial.0 + key.fold.0).is_multiple_of(4);
                 self.tasks.insert(key, Task { nature, epochs, eager, trained: 0, stop_after_epoch: false });
             }

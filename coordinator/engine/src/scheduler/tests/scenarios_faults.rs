@@ -8,7 +8,7 @@ use super::scenario::check;
 fn one_fold(trials: u32) -> impl Fn(&mut StudySpec) {
     move |spec| {
         (spec.data.folds, spec.data.holdout) = (None, Some(10));
-        (spec.train.epochs, spec.budget.trials) = (2, Some(trials));
+        (spec.train.epochs, spec.budget.trials) = (Some(2), Some(trials));
     }
 }
 

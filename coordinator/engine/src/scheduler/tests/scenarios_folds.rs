@@ -8,7 +8,7 @@ use super::scenario::check;
 fn small(spec: &mut StudySpec, trials: u32, folds: u32, epochs: u32) {
     spec.budget.trials = Some(trials);
     spec.data.folds = Some(folds);
-    spec.train.epochs = epochs;
+    spec.train.epochs = Some(epochs);
 }
 
 #[test]

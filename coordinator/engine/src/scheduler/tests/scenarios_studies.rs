@@ -6,7 +6,7 @@ use super::scenario::check;
 
 /// Trials of two folds and three epochs.
 fn two_folds(spec: &mut StudySpec) {
-    (spec.data.folds, spec.train.epochs, spec.budget.trials) = (Some(2), 3, None);
+    (spec.data.folds, spec.train.epochs, spec.budget.trials) = (Some(2), Some(3), None);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState}
 use foldwise_shared::value::Params;
 
 use super::super::*;
-use crate::replay::{History, Step};
-use crate::sampler::suggest;
+use foldwise_shared::spec::StudySpec;
+
+use crate::replay::{self, Step};
+use crate::sampler::{History, Outcome, Progress, Suggestion, suggest};
 
 #[derive(Clone, Default)]
 pub struct Store {
@@ -33,7 +35,7 @@ pub struct StudyRow {
     pub running_ms: i64,
     pub trials: Vec<TrialRow>,
     /// What a replay takes, in the order in which it was recorded.
-    pub history: History,
+    pub history: replay::History,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +88,45 @@ impl FoldRow {
     }
 }
 
+impl TrialRow {
+    /// What a sampler learns from it.
+    fn outcome(&self, spec: &StudySpec) -> Option<Outcome> {
+        let better = |a: f64, b: f64| if spec.study.direction.is_better(b, a) { b } else { a };
+        let live: Vec<_> = self.folds.iter().map(FoldRow::live_rows).collect();
+        let diverged = |attempt: &AttemptRow| attempt.failure == Some(FailureClass::Diverged);
+        match self.state {
+            TrialState::Complete => self.value.map(Outcome::Complete),
+            TrialState::Pruned => {
+                let best = |rows: &Vec<EpochRecord>| {
+                    rows.iter().filter_map(|row| row.validation_loss).reduce(better)
+                };
+                let best: Vec<f64> = live.iter().filter_map(best).collect();
+                let value = (!best.is_empty()).then(|| best.iter().sum::<f64>() / best.len() as f64);
+                let epochs = live.iter().map(|rows| rows.len() as u32).sum();
+                Some(Outcome::Pruned(Progress { epochs, value }))
+            }
+            TrialState::Failed if self.folds.iter().flat_map(|fold| &fold.attempts).any(diverged) => {
+                Some(Outcome::Diverged)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl StudyRow {
+    /// What the sampler gives the next trial, by what is recorded alone.
+    fn suggestion(&self, next: TrialNumber) -> Option<Suggestion> {
+        let spec = &self.new.spec;
+        let mut history = History::new(&spec.space, spec.study.direction);
+        for (number, trial) in self.trials.iter().enumerate() {
+            if let (Some(outcome), Some(at)) = (trial.outcome(spec), trial.finished_at) {
+                history.add(TrialNumber(number as u32), &trial.params, at, outcome);
+            }
+        }
+        let running = self.trials.iter().filter(|trial| !trial.state.is_finished());
+        suggest(spec, &mut history, &running.map(|trial| &trial.params).collect::<Vec<_>>(), next)
+    }
+
     pub fn epochs(&self) -> u64 {
         let attempts = self.trials.iter().flat_map(|trial| &trial.folds).flat_map(|fold| &fold.attempts);
         attempts.map(|attempt| attempt.epochs.len() as u64).sum()
@@ -130,7 +170,7 @@ impl Store {
                         message: None,
                         running_ms,
                         trials: Vec::new(),
-                        history: History { exact: true, ..History::default() },
+                        history: replay::History { exact: true, ..replay::History::default() },
                     },
                 );
             }
@@ -159,9 +199,9 @@ impl Store {
             Write::Trial { study, trial, params, origins, folds, at: _ } => {
                 let row = self.study(study);
                 assert_eq!(trial.0 as usize, row.trials.len(), "trials are numbered from 0 without a gap");
-                let suggestion = suggest(&row.new.spec, trial).expect("the sampler has this trial");
+                let suggestion = row.suggestion(trial).expect("the sampler has this trial");
                 assert_eq!((&params, &origins), (&suggestion.params, &suggestion.origins));
-                assert_eq!(folds, row.new.spec.scheme().folds());
+                assert_eq!(folds, row.new.spec.folds());
                 let fold = FoldRow {
                     state: TrialState::Waiting,
                     value: None,
