@@ -4,6 +4,8 @@
 
 pub mod store;
 
+pub mod hindsight;
+
 pub mod coordinator;
 
 pub mod server;

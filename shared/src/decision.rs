@@ -59,38 +59,37 @@ impl Decision {
 
     /// Why the trial was pruned there, in a sentence.
     pub fn reason(&self, fold: FoldIndex, epoch: Option<Epoch>) -> String {
-        let place = match epoch {
-            Some(epoch) => format!("fold {fold}, epoch {epoch}"),
-            None => format!("the end of fold {fold}"),
-        };
+        self.sentence(true, fold, epoch)
+    }
+
+    /// What the rule saw there, in a sentence; `prune`: whether that stopped the trial.
+    pub fn sentence(&self, prune: bool, fold: FoldIndex, epoch: Option<Epoch>) -> String {
         let waited = match self.patience {
             Some(epochs) if self.rule != Rule::Patience => {
                 format!("; no better for {}", counted(epochs, "epoch"))
             }
             _ => String::new(),
         };
-        format!("{}: {} at {place}{waited}", self.rule, self.comparison())
+        format!("{}: {} at {}{waited}", self.rule, self.comparison(prune), place(fold, epoch))
     }
 
     /// The own number beside the one that it had to reach.
-    fn comparison(&self) -> String {
+    fn comparison(&self, prune: bool) -> String {
         let Some(own) = self.own.map(short) else { return "there is no value but NaN".into() };
         let rung = match (self.rung, self.bracket) {
             (Some(rung), Some(bracket)) => format!("rung {rung} of bracket {bracket}"),
             (rung, _) => format!("rung {}", rung.unwrap_or_default()),
         };
+        let among = self.peers.saturating_add(1);
         let Some(threshold) = self.threshold else {
-            return format!(
-                "{own} is one of the first {} of {rung}, which only fill it",
-                self.peers.saturating_add(1)
-            );
+            return format!("{own} is one of the first {among} that only fill {rung},");
         };
-        let beyond = match self.own {
+        let side = match self.own {
             Some(own) if own < threshold => "below",
             _ => "above",
         };
         let threshold = short(threshold);
-        let worse = format!("{own} is worse than {threshold}");
+        let worse = format!("{own} is {}worse than {threshold}", if prune { "" } else { "not " });
         match self.rule {
             Rule::Median
             | Rule::MedianOfFolds
@@ -106,19 +105,28 @@ impl Decision {
                     None | Some(1) => "the best".to_owned(),
                     Some(kept) => format!("the {} best", ordinal(kept.into())),
                 };
-                format!("{worse}, {kept} of {} at {rung},", self.peers.saturating_add(1))
+                format!("{worse}, {kept} of {among} at {rung},")
             }
-            Rule::Threshold => format!("{own} is {beyond} {threshold}"),
+            Rule::Threshold if prune => format!("{own} is {side} {threshold}"),
+            Rule::Threshold => format!("{own} is within its bounds, the nearest of which is {threshold},"),
             Rule::Patience => {
                 let epochs = counted(self.patience.unwrap_or_default().saturating_add(1), "epoch");
-                format!("{own}, the best of the last {epochs}, is worse than {threshold}, the best before,")
+                format!("{worse}: the best of the last {epochs} against the best before,")
             }
             Rule::Sequential => {
                 let against = self.against.unwrap_or_default();
                 let alpha = short(self.alpha.unwrap_or_default());
-                format!("{worse}, what trial {against} and chance (alpha {alpha}) allow")
+                format!("{worse}, which trial {against} and chance (alpha {alpha}) allow")
             }
         }
+    }
+}
+
+/// Where a trial was looked at; no epoch where a finished fold was.
+pub fn place(fold: FoldIndex, epoch: Option<Epoch>) -> String {
+    match epoch {
+        Some(epoch) => format!("fold {fold}, epoch {epoch}"),
+        None => format!("the end of fold {fold}"),
     }
 }
 
@@ -171,19 +179,32 @@ mod tests {
         check(
             |d| (d.threshold, d.peers, d.rung, d.bracket) = (None, 2, Some(0), Some(1)),
             Rule::Hyperband,
-            "hyperband: 0.6 is one of the first 3 of rung 0 of bracket 1, which only fill it at fold 1, epoch 4",
+            "hyperband: 0.6 is one of the first 3 that only fill rung 0 of bracket 1, at fold 1, epoch 4",
         );
         check(|_| (), Rule::Threshold, "threshold: 0.6 is above 0.5 at fold 1, epoch 4");
         check(|d| d.threshold = Some(0.7), Rule::Threshold, "threshold: 0.6 is below 0.7 at fold 1, epoch 4");
         check(
             |d| d.patience = Some(3),
             Rule::Patience,
-            "patience: 0.6, the best of the last 4 epochs, is worse than 0.5, the best before, at fold 1, epoch 4",
+            "patience: 0.6 is worse than 0.5: the best of the last 4 epochs against the best before, at fold 1, epoch 4",
         );
         check(
             |d| (d.alpha, d.against) = (Some(0.0125), Some(TrialNumber(3))),
             Rule::Sequential,
-            "sequential: 0.6 is worse than 0.5, what trial 3 and chance (alpha 0.0125) allow at the end of fold 1",
+            "sequential: 0.6 is worse than 0.5, which trial 3 and chance (alpha 0.0125) allow at the end of fold 1",
+        );
+    }
+
+    #[test]
+    fn a_look_that_stops_nobody_has_its_sentence_too() {
+        let lives = |rule| Decision::new(rule, Some(0.5), Some(0.6)).sentence(false, FoldIndex(1), None);
+        assert_eq!(
+            lives(Rule::Median),
+            "median: 0.5 is not worse than 0.6, the 50th percentile of 0 peers at the end of fold 1"
+        );
+        assert_eq!(
+            lives(Rule::Threshold),
+            "threshold: 0.5 is within its bounds, the nearest of which is 0.6, at the end of fold 1"
         );
     }
 

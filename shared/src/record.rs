@@ -165,6 +165,8 @@ pub struct Explanation {
     pub value: Option<f64>,
     /// What is better.
     pub direction: Direction,
+    /// The study's pruner, with all its settings, as JSON text.
+    pub pruner: String,
     /// What was stored when it was pruned.
     pub stored: Option<DecisionRecord>,
     /// The look that pruned it or, of a trial that lived on, the closest call.

@@ -269,6 +269,7 @@ pub fn explain(spec: &StudySpec, history: &History, subject: Subject) -> Explana
         state: subject.state,
         value: subject.value,
         direction,
+        pruner: spec.pruner_json(),
         stored: subject.stored,
         call: None,
         looks: Vec::new(),
@@ -342,5 +343,131 @@ pub fn replay(
         stopped: stops.collect(),
         best,
         unknown: trials.iter().filter(|(_, trial)| pruned(trial)).map(|(number, _)| *number).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foldwise_shared::spec::parse;
+    use foldwise_shared::state::Skip;
+
+    use super::*;
+
+    fn spec(direction: &str, pruner: &str) -> StudySpec {
+        let text = format!(
+            "version = 1\nstudy = {{ name = \"s\", direction = \"{direction}\" }}\n\
+             data = {{ dataset = \"mnist\", folds = 2 }}\nmodel = {{ network = \"lab\", latent_dim = 4 }}\n\
+             train = {{ epochs = 3 }}\nbudget = {{ trials = 3 }}\npruner = {pruner}\n"
+        );
+        parse(&text, &[]).expect("a study file")
+    }
+
+    /// `0/1 5 4` is a fold and its epochs, `end 0/1 4` its end, `is 0 complete` what was decided of a trial.
+    fn history(lines: &[&str]) -> History {
+        let mut steps = Vec::new();
+        for line in lines {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let place = |word: &str| {
+                let (trial, fold) = word.split_once('/').expect(word);
+                (TrialNumber(trial.parse().expect(word)), FoldIndex(fold.parse().expect(word)))
+            };
+            match words.as_slice() {
+                ["is", trial, state] => {
+                    let trial = TrialNumber(trial.parse().expect(trial));
+                    steps.push(Step::Decided { trial, state: state.parse().expect(state) });
+                }
+                ["end", at, value] => {
+                    let (trial, fold) = place(at);
+                    steps.push(Step::FoldEnded { trial, fold, value: value.parse().expect(value) });
+                }
+                [at, values @ ..] => {
+                    let (trial, fold) = place(at);
+                    steps.push(Step::Started { trial, fold });
+                    for (epoch, value) in (1..).map(Epoch).zip(values) {
+                        let value = value.parse().expect(value);
+                        steps.push(Step::Epoch { trial, fold, epoch, value });
+                    }
+                }
+                [] => {}
+            }
+        }
+        History { steps, exact: true }
+    }
+
+    fn explained(direction: &str, pruner: &str, lines: &[&str], trial: u32) -> Explanation {
+        let subject =
+            Subject { trial: TrialNumber(trial), state: TrialState::Running, value: None, stored: None };
+        explain(&spec(direction, pruner), &history(lines), subject)
+    }
+
+    const MEDIAN: &str = "{ kind = \"median\", startup_trials = 2, warmup_epochs = 1 }";
+
+    #[test]
+    fn a_pruned_trial_is_explained_by_those_it_was_compared_with() {
+        let lines = ["0/0 9 1 1", "end 0/0 1", "1/0 9 3 1", "end 1/0 1", "2/0 9 2.5 9", "0/1 1"];
+        let found = explained("minimize", MEDIAN, &lines, 2);
+        let call = found.call.expect("a call");
+        assert_eq!((call.look.fold, call.look.epoch, call.look.prune), (FoldIndex(0), Some(Epoch(2)), true));
+        let peers: Vec<_> = call.peers.iter().map(|peer| (peer.trial.0, peer.value)).collect();
+        assert_eq!((call.place, peers), (2, vec![(0, Some(1.0)), (1, Some(3.0))]));
+        assert_eq!(
+            (call.margin, found.looks.len()),
+            (Some(0.5), 1),
+            "a trial that was stopped is looked at no more"
+        );
+        assert_eq!(found.skipped, BTreeMap::from([(Skip::NotDue, 1)]));
+    }
+
+    #[test]
+    fn a_trial_that_lived_is_explained_by_its_closest_call() {
+        let lines = ["0/0 9 1 1", "end 0/0 1", "1/0 9 3 2", "end 1/0 2", "2/0 9 1.9 1.4"];
+        let found = explained("minimize", MEDIAN, &lines, 2);
+        // 1.9 against 2 is nearer, as a share, than 1.4 against 1.5.
+        let call = found.call.expect("a call");
+        assert_eq!((call.look.epoch, call.look.prune, found.looks.len()), (Some(Epoch(2)), false, 2));
+        // Where more is better the best comes first, and a number that is not there last.
+        let found =
+            explained("maximize", MEDIAN, &["0/0 9 1", "end 0/0 1", "1/0 9 3", "end 1/0 3", "2/0 0 4"], 2);
+        let peers: Vec<_> = found.call.iter().flat_map(|call| &call.peers).map(|peer| peer.trial.0).collect();
+        assert_eq!(peers, [1, 0]);
+    }
+
+    #[test]
+    fn a_replay_saves_what_comes_after_a_stop_and_before_the_end() {
+        let lines = [
+            "0/0 5 5 5", // it gets no worse
+            "end 0/0 5",
+            "1/0 4 3 2",
+            "end 1/0 2",
+            "0/1 5 5",
+            "is 0 complete",
+            "1/1 3 4 4",
+            "is 1 pruned",
+            "2/0 9 NaN",
+            "is 2 failed",
+            "2/0 1", // what comes after its end counts for nobody
+        ];
+        let patience = spec("minimize", "{ kind = \"patience\", patience = 0 }");
+        let values = [(TrialNumber(0), 5.0), (TrialNumber(3), 4.0)];
+        let found = replay(&patience, "p", &history(&lines), &values);
+        assert_eq!((found.trials, found.recorded, found.saved), (3, 13, 1));
+        let stops: Vec<_> = found
+            .stopped
+            .iter()
+            .map(|stop| (stop.trial.0, stop.look.fold.0, stop.look.epoch, stop.saved))
+            .collect();
+        assert_eq!(stops, [(1, 1, Some(Epoch(2)), 1)]);
+        assert_eq!(found.unknown, []);
+        let best: Vec<_> = found.best.iter().map(|best| (best.trial.0, best.lives)).collect();
+        // A trial of which no epoch is recorded was not trained to its end by anyone.
+        assert_eq!(best, [(3, false), (0, true)]);
+
+        let none = replay(&spec("minimize", "{ kind = \"none\" }"), "none", &history(&lines), &values);
+        assert_eq!((none.saved, none.stopped.len(), none.unknown), (0, 0, vec![TrialNumber(1)]));
+        let strict = spec("minimize", "{ kind = \"threshold\", upper = 4.5 }");
+        let found = replay(&strict, "t", &history(&lines), &values);
+        // Trial 0 at its first epoch, trial 2 too; the NaN is the worker's to end.
+        let stops: Vec<_> = found.stopped.iter().map(|stop| (stop.trial.0, stop.saved)).collect();
+        assert_eq!((stops, found.saved), (vec![(0, 4), (2, 1)], 5));
     }
 }

@@ -28,6 +28,7 @@ Examples:
   foldwise trial list demo --db demo.db --state complete --sort value --limit 5
   foldwise curve demo --db demo.db --trial 3 -o csv > curve.csv
   foldwise best demo --coordinator http://head:7654
+  foldwise trial explain demo 11 --db demo.db
 
 Data goes to standard output, everything else to standard error. Every flag has a variable (FOLDWISE_*), named in its
 help. NO_COLOR and RUST_LOG are honored.
@@ -67,6 +68,8 @@ pub enum Command {
     Best(BestArgs),
     /// Show the losses of a study, epoch by epoch.
     Curve(CurveArgs),
+    /// Show what other pruners would have made of a study.
+    Replay(ReplayArgs),
     /// Print the JSON Schema of the study file.
     Schema,
     /// Fetch and look at data sets.
@@ -268,17 +271,55 @@ Examples:
   foldwise trial list demo --sort value --limit 5 -o json")]
     List(TrialListArgs),
     /// Show a trial: its params, its folds, and why it was pruned.
-    Show {
-        /// The study's name.
-        #[arg(value_name = "STUDY")]
-        study: String,
-        /// The trial's number, from 0.
-        #[arg(value_name = "NUMBER", value_parser = trial_number)]
-        number: TrialNumber,
-        /// Where and how.
-        #[command(flatten)]
-        query: QueryArgs,
-    },
+    Show(NamedTrial),
+    /// Show why a trial was pruned, or how near it came to that: the numbers, and the trials it was compared with.
+    #[command(after_long_help = "\
+Everything is computed again from what is recorded, as it stood when the trial was judged.
+
+Examples:
+  foldwise trial explain demo 7
+  foldwise trial explain demo 7 -o csv               # the trials it was compared with
+  foldwise trial explain demo 3 -o json              # every look at it, too")]
+    Explain(NamedTrial),
+}
+
+/// A trial of a study.
+#[derive(Debug, Args)]
+pub struct NamedTrial {
+    /// The study's name.
+    #[arg(value_name = "STUDY")]
+    pub study: String,
+    /// The trial's number, from 0.
+    #[arg(value_name = "NUMBER", value_parser = trial_number)]
+    pub number: TrialNumber,
+    /// Where and how.
+    #[command(flatten)]
+    pub query: QueryArgs,
+}
+
+/// `foldwise replay`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The recorded epochs are run through each pruner in the order in which they were recorded: whom it would have stopped, and
+where. The trials stay those that were recorded; one that was pruned ends where it ended, whatever another pruner would
+have let it do.
+
+Examples:
+  foldwise replay demo
+  foldwise replay demo --pruner median --pruner sequential,alpha=0.1 --pruner hyperband
+  foldwise replay demo --pruner median --pruner paired --set warmup_epochs=2
+  foldwise replay demo --set startup_trials=8
+  foldwise replay demo --pruner '{ kind = \"threshold\", upper = 0.08 }' -o json")]
+pub struct ReplayArgs {
+    /// The study.
+    #[command(flatten)]
+    pub study: NamedStudy,
+    /// A pruner: KIND, KIND,key=value,... or a TOML table; repeat it for more. Without it the usual ones.
+    #[arg(long = "pruner", value_name = "PRUNER", env = "FOLDWISE_PRUNER", value_delimiter = '\n')]
+    pub pruners: Vec<String>,
+    /// A setting for each of them that has it; without --pruner, for the study's own. In the variable: one a line.
+    #[arg(long = "set", value_name = "KEY=VALUE", env = "FOLDWISE_PRUNER_SET", value_delimiter = '\n')]
+    pub sets: Vec<String>,
 }
 
 /// `foldwise trial list`
@@ -519,6 +560,8 @@ mod tests {
             ("foldwise trial list s --state done", "expected one of waiting, running"),
             ("foldwise trial list s --sort size", "number, value, std, created or finished"),
             ("foldwise trial show s -- -1", "its number, from 0"),
+            ("foldwise trial explain s x", "its number, from 0"),
+            ("foldwise replay", "<STUDY>"),
             ("foldwise best s --db a --coordinator http://b", "cannot be used with"),
             ("foldwise serve --listen 7654", "invalid socket address"),
             ("foldwise stdy list", "study"),

@@ -8,6 +8,7 @@ use foldwise_data::DataError;
 use foldwise_shared::spec::SpecError;
 
 use crate::coordinator::{CoordinatorError, CreateError};
+use crate::hindsight::HindsightError;
 use crate::local::LocalError;
 use crate::store::StoreError;
 
@@ -145,6 +146,16 @@ impl CliError {
 }
 
 /// What the system refuses, outside of answers.
+impl From<HindsightError> for CliError {
+    fn from(error: HindsightError) -> Self {
+        match error {
+            HindsightError::Store(error) => Self::Store(error),
+            error @ HindsightError::Pruner { .. } => Self::usage(error.to_string()),
+            error @ HindsightError::Spec(_) => Self::Happened { message: error.to_string(), help: None },
+        }
+    }
+}
+
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         Self::Other(error.into())

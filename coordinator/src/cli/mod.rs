@@ -9,6 +9,7 @@ mod error;
 mod next;
 mod remote;
 mod render;
+mod replay;
 mod source;
 mod study;
 mod trial;
@@ -50,6 +51,7 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Trial(command) => trial::execute(&command),
         Command::Best(args) => best::execute(&args),
         Command::Curve(args) => curve::execute(&args),
+        Command::Replay(args) => replay::execute(&args),
         Command::Schema => schema(),
         Command::Data(command) => data::execute(&command),
     }

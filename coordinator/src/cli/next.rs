@@ -58,6 +58,24 @@ pub fn curve(place: &str, study: &str, number: TrialNumber) -> Next {
     }
 }
 
+/// `foldwise trial explain`
+pub fn explain(place: &str, study: &str, number: TrialNumber) -> Next {
+    Next {
+        command: format!("foldwise trial explain {study} {number}{place}"),
+        purpose: "why it was pruned, and whom it was compared with",
+    }
+}
+
+/// `foldwise curve`, of the best of those that a trial was compared with.
+pub fn rival(place: &str, study: &str, number: TrialNumber) -> Next {
+    Next { purpose: "those of the best it was compared with", ..curve(place, study, number) }
+}
+
+/// `foldwise replay`
+pub fn replay(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise replay {study}{place}"), purpose: "what other pruners would have done" }
+}
+
 /// `foldwise resume`
 pub fn resume(place: &str, study: &str) -> Next {
     Next { command: format!("foldwise resume {study}{place}"), purpose: "go on with it" }

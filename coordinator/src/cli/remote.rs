@@ -6,10 +6,13 @@ use foldwise_proto::MAX_MESSAGE_BYTES;
 use foldwise_proto::convert::WireError;
 use foldwise_proto::v1::study_service_client::StudyServiceClient;
 use foldwise_proto::v1::{
-    CreateStudyRequest, GetCurveRequest, GetTrialRequest, ListStudiesRequest, ListTrialsRequest, StudyRequest,
+    CreateStudyRequest, GetCurveRequest, GetTrialRequest, ListStudiesRequest, ListTrialsRequest,
+    ReplayStudyRequest, StudyRequest,
 };
 use foldwise_shared::ids::TrialNumber;
-use foldwise_shared::record::{DecisionRecord, EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::record::{
+    DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
+};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -163,6 +166,33 @@ impl Remote {
         let decisions = response.decisions.into_iter().map(DecisionRecord::try_from);
         let decisions = decisions.collect::<Result<_, _>>().map_err(|error| self.garbled(error))?;
         Ok(Some((trial, decisions)))
+    }
+
+    /// Why a trial was pruned; none if the study has none of that number.
+    pub fn explain(&self, study: &str, number: TrialNumber) -> Result<Option<Explanation>, CliError> {
+        let request = GetTrialRequest { study: study.to_owned(), number: number.0 };
+        let found = self.find(async |client| client.explain_trial(request).await)?;
+        found.map(|explanation| explanation.try_into().map_err(|error| self.garbled(error))).transpose()
+    }
+
+    /// What pruners would have made of a study.
+    pub fn replay(
+        &self,
+        study: &str,
+        pruners: &[String],
+        overrides: &[String],
+    ) -> Result<Vec<ReplayRecord>, CliError> {
+        let request = ReplayStudyRequest {
+            study: study.to_owned(),
+            pruners: pruners.to_vec(),
+            overrides: overrides.to_vec(),
+        };
+        let response = self.call(async |client| client.replay_study(request).await)?;
+        response
+            .replays
+            .into_iter()
+            .map(|replay| replay.try_into().map_err(|error| self.garbled(error)))
+            .collect()
     }
 
     /// The epochs of a study, or of one trial.

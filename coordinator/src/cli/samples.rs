@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{
-    Best, DecisionRecord, EpochRecord, FoldRecord, StudyEvent, StudyRecord, TrialRecord,
+    Best, BestRecord, CallRecord, DecisionRecord, EpochRecord, Explanation, FoldRecord, LookRecord,
+    PeerRecord, ReplayRecord, StopRecord, StudyEvent, StudyRecord, TrialRecord,
 };
 use foldwise_shared::spec::{StudySpec, parse};
-use foldwise_shared::state::{Direction, FailureClass, Origin, Rule, StudyState, TrialState};
+use foldwise_shared::state::{Direction, FailureClass, Origin, Rule, Skip, StudyState, TrialState};
 use foldwise_shared::value::{ParamValue, Params};
 
 use super::live::LiveInfo;
@@ -187,6 +188,105 @@ pub fn decisions() -> Vec<DecisionRecord> {
         ..Decision::new(Rule::Sequential, Some(0.06), Some(0.0512))
     };
     vec![within, DecisionRecord { epoch: None, decision: tested, ..within }]
+}
+
+/// Trial 2, pruned on its second fold: the fifth of nine.
+pub fn explanation() -> Explanation {
+    let stored = decisions()[0];
+    let DecisionRecord { trial, fold, epoch, .. } = stored;
+    let look = LookRecord { fold, epoch, prune: true, decision: Decision { peers: 8, ..decision() } };
+    let peer = |(trial, value)| PeerRecord { trial: TrialNumber(trial), value };
+    let values = [0.05, 0.055, 0.06, 0.061_25, 0.0712, 0.08, 0.09].map(Some);
+    Explanation {
+        trial,
+        state: TrialState::Pruned,
+        value: None,
+        direction: Direction::Minimize,
+        pruner: spec(&[]).pruner_json(),
+        stored: Some(DecisionRecord { decision: look.decision, ..stored }),
+        call: Some(CallRecord {
+            look,
+            place: 5,
+            margin: Some(0.0712 - 0.061_25),
+            peers: (3..).zip(values.into_iter().chain([None])).map(peer).collect(),
+        }),
+        looks: vec![look],
+        skipped: BTreeMap::from([(Skip::NotDue, 2), (Skip::FewTrials, 3)]),
+        exact: true,
+    }
+}
+
+/// Trial 0, which lived on; it was compared with this many.
+pub fn survivor(peers: u32) -> Explanation {
+    let look = |epoch, own| LookRecord {
+        fold: FoldIndex(0),
+        epoch: Some(Epoch(epoch)),
+        prune: false,
+        decision: Decision {
+            peers,
+            percentile: Some(50.0),
+            ..Decision::new(Rule::Median, Some(own), Some(0.06))
+        },
+    };
+    let looks: Vec<LookRecord> =
+        (1..=20).map(|epoch| look(epoch, if epoch == 9 { 0.0588 } else { 0.05 })).collect();
+    let peer = |trial: u32| PeerRecord {
+        trial: TrialNumber(trial + 1),
+        value: Some(0.04 + 0.04 * f64::from(trial) / f64::from(peers)),
+    };
+    Explanation {
+        trial: TrialNumber(0),
+        state: TrialState::Complete,
+        value: Some(0.043_215_678),
+        stored: None,
+        call: Some(CallRecord {
+            look: looks[8],
+            place: 1 + (0..peers).filter(|trial| peer(*trial).value < Some(0.0588)).count() as u32,
+            margin: Some(0.0012),
+            peers: (0..peers).map(peer).collect(),
+        }),
+        looks,
+        skipped: BTreeMap::new(),
+        exact: false,
+        ..explanation()
+    }
+}
+
+pub fn replays() -> Vec<ReplayRecord> {
+    let look = explanation().looks[0];
+    let best = [(0, 0.043), (1, 0.05), (4, 0.051)].map(|(trial, value)| BestRecord {
+        trial: TrialNumber(trial),
+        value,
+        lives: true,
+    });
+    let own = ReplayRecord {
+        name: "median (its own)".into(),
+        pruner: spec(&[]).pruner_json(),
+        trials: 5,
+        recorded: 58,
+        saved: 0,
+        stopped: vec![StopRecord { trial: TrialNumber(2), state: TrialState::Pruned, saved: 0, look }],
+        best: best.to_vec(),
+        unknown: Vec::new(),
+        exact: true,
+    };
+    let bound = Decision::new(Rule::Threshold, Some(0.081), Some(0.07));
+    let stop = LookRecord { fold: FoldIndex(0), epoch: Some(Epoch(3)), prune: true, decision: bound };
+    let bounds = ReplayRecord {
+        name: "threshold,upper=0.07".into(),
+        pruner: r#"{"kind":"threshold","upper":0.07,"warmup_epochs":0,"interval_epochs":1}"#.into(),
+        saved: 15,
+        stopped: vec![StopRecord {
+            trial: TrialNumber(1),
+            state: TrialState::Complete,
+            saved: 15,
+            look: stop,
+        }],
+        best: best.map(|best| BestRecord { lives: best.trial != TrialNumber(1), ..best }).to_vec(),
+        unknown: vec![TrialNumber(2)],
+        ..own.clone()
+    };
+    vec![own, bounds]
 }
 
 pub fn curve() -> Vec<EpochRecord> {

@@ -1,12 +1,15 @@
 //! Where a query looks: into a database on this machine, or at a coordinator. The answers are the same.
 
 use foldwise_shared::ids::TrialNumber;
-use foldwise_shared::record::{DecisionRecord, EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::record::{
+    DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
+};
 use foldwise_shared::state::TrialState;
 
 use super::args::{SourceArgs, TrialOrder};
 use super::error::CliError;
 use super::remote::Remote;
+use crate::hindsight;
 use crate::store::{Reader, TrialQuery};
 
 /// Trials read at a time; all of a study come in pages, so that no page is too large for one message.
@@ -111,6 +114,34 @@ impl Source {
             Self::Server(remote) => remote.trial(&study.name, number)?,
         };
         found.ok_or_else(|| unknown_trial(study, number))
+    }
+
+    /// Why a trial was pruned, or how near it came to that.
+    ///
+    /// # Errors
+    /// The study has no trial of that number.
+    pub fn explain(&self, study: &StudyRecord, number: TrialNumber) -> Result<Explanation, CliError> {
+        let found = match self {
+            Self::File(reader) => hindsight::explain(reader, study, number)?,
+            Self::Server(remote) => remote.explain(&study.name, number)?,
+        };
+        found.ok_or_else(|| unknown_trial(study, number))
+    }
+
+    /// What pruners would have made of the trials of a study; see [`hindsight::replay`].
+    ///
+    /// # Errors
+    /// A pruner that could not work in the study.
+    pub fn replay(
+        &self,
+        study: &StudyRecord,
+        pruners: &[String],
+        overrides: &[String],
+    ) -> Result<Vec<ReplayRecord>, CliError> {
+        match self {
+            Self::File(reader) => Ok(hindsight::replay(reader, study, pruners, overrides)?),
+            Self::Server(remote) => remote.replay(&study.name, pruners, overrides),
+        }
     }
 
     /// The epochs of a study, or of one trial, in order; with `all_attempts` also those that a newer attempt has

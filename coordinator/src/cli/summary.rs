@@ -71,6 +71,11 @@ impl Summary<'_> {
             all.push(next::curve(&place, name, best.number));
         }
         all.push(next::trials(&place, name));
+        let pruned = self.trials.iter().rfind(|trial| trial.state == TrialState::Pruned);
+        if let Some(trial) = pruned {
+            all.push(next::explain(&place, name, trial.number));
+            all.push(next::replay(&place, name));
+        }
         all.push(next::sqlite(self.database, name));
         next::lines(&all)
     }

@@ -1,10 +1,10 @@
-//! `foldwise trial`: list and show.
+//! `foldwise trial`: list, show and explain.
 
-use super::args::{QueryArgs, TrialCommand, TrialListArgs};
+use super::args::{NamedTrial, TrialCommand, TrialListArgs};
 use super::error::CliError;
-use super::render::{self, Answer};
+use super::next;
+use super::render::{self, Answer, Format};
 use super::source::Source;
-use foldwise_shared::ids::TrialNumber;
 
 /// Does what a `foldwise trial` command says.
 ///
@@ -13,7 +13,8 @@ use foldwise_shared::ids::TrialNumber;
 pub fn execute(command: &TrialCommand) -> Result<(), CliError> {
     match command {
         TrialCommand::List(args) => list(args),
-        TrialCommand::Show { study, number, query } => show(study, *number, query),
+        TrialCommand::Show(named) => show(named),
+        TrialCommand::Explain(named) => explain(named),
     }
 }
 
@@ -24,9 +25,32 @@ fn list(args: &TrialListArgs) -> Result<(), CliError> {
     render::print(Answer::Trials(&trials), args.query.output.format)
 }
 
-fn show(study: &str, number: TrialNumber, query: &QueryArgs) -> Result<(), CliError> {
+fn show(named: &NamedTrial) -> Result<(), CliError> {
+    let NamedTrial { study, number, query } = named;
     let source = Source::open(&query.source)?;
     let study = source.study(study)?;
-    let (trial, decisions) = source.trial(&study, number)?;
-    render::print(Answer::Trial(&trial, &decisions), query.output.format)
+    let (trial, decisions) = source.trial(&study, *number)?;
+    render::print(Answer::Trial(&trial, &decisions), query.output.format)?;
+    if query.output.format == Format::Table && !decisions.is_empty() {
+        next::show(&[next::explain(&next::place(&query.source), &study.name, *number)]);
+    }
+    Ok(())
+}
+
+fn explain(named: &NamedTrial) -> Result<(), CliError> {
+    let NamedTrial { study, number, query } = named;
+    let source = Source::open(&query.source)?;
+    let study = source.study(study)?;
+    let explanation = source.explain(&study, *number)?;
+    render::print(Answer::Explanation(&explanation), query.output.format)?;
+    if query.output.format == Format::Table {
+        let place = next::place(&query.source);
+        let mut all = vec![next::curve(&place, &study.name, *number)];
+        // The first one that did better, to compare the curves.
+        let peers = explanation.call.iter().flat_map(|call| &call.peers);
+        all.extend(peers.take(1).map(|peer| next::rival(&place, &study.name, peer.trial)));
+        all.push(next::replay(&place, &study.name));
+        next::show(&all);
+    }
+    Ok(())
 }

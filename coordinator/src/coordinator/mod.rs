@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::create::{CreateError, prepare};
 pub use self::offline::{Change, offline};
+use crate::hindsight::HindsightError;
 use crate::store::{Reader, Store, StoreError};
 
 /// Events that wait to be handled; senders wait when it is full.
@@ -59,6 +60,9 @@ pub enum CoordinatorError {
     /// The loop ended by a mistake of ours.
     #[error("the coordinator's thread panicked; what was answered is recorded")]
     Panicked,
+    /// What cannot be seen of a study that is recorded.
+    #[error(transparent)]
+    Hindsight(#[from] HindsightError),
     /// The loop is gone.
     #[error("the coordinator is shutting down")]
     Closed,

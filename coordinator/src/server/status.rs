@@ -5,6 +5,7 @@ use foldwise_proto::convert::WireError;
 use tonic::{Code, Status};
 
 use crate::coordinator::CoordinatorError;
+use crate::hindsight::HindsightError;
 
 /// An error of the coordinator.
 pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
@@ -13,7 +14,9 @@ pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
         CoordinatorError::NameTaken(_) => Code::AlreadyExists,
         CoordinatorError::Ended(_) => Code::FailedPrecondition,
         CoordinatorError::Create(create) if create.is_user_error() => Code::InvalidArgument,
+        CoordinatorError::Hindsight(HindsightError::Pruner { .. }) => Code::InvalidArgument,
         CoordinatorError::Create(_)
+        | CoordinatorError::Hindsight(_)
         | CoordinatorError::NotRecorded(_)
         | CoordinatorError::Store(_)
         | CoordinatorError::Start(_) => Code::Internal,

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::status;
 use crate::coordinator::{Coordinator, CoordinatorError, find_study, prepare};
+use crate::hindsight;
 use crate::store::{TrialQuery, TrialSort};
 
 /// Trials of one answer at most.
@@ -131,6 +132,32 @@ impl StudyService for Studies {
         let trials = trials.await.map_err(status::from_coordinator)?;
         Ok(Response::new(v1::ListTrialsResponse {
             trials: trials.into_iter().map(v1::Trial::from).collect(),
+        }))
+    }
+
+    async fn explain_trial(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::Explanation> {
+        let v1::GetTrialRequest { study: name, number } = request.into_inner();
+        let missing = status::no_trial(&name, number);
+        let read = self.coordinator.read(move |reader| {
+            let study = find_study(reader, &name)?;
+            Ok(hindsight::explain(reader, &study, TrialNumber(number))?)
+        });
+        let explanation = read.await.map_err(status::from_coordinator)?.ok_or(missing)?;
+        Ok(Response::new(explanation.into()))
+    }
+
+    async fn replay_study(
+        &self,
+        request: Request<v1::ReplayStudyRequest>,
+    ) -> Answer<v1::ReplayStudyResponse> {
+        let v1::ReplayStudyRequest { study: name, pruners, overrides } = request.into_inner();
+        let read = self.coordinator.read(move |reader| {
+            let study = find_study(reader, &name)?;
+            Ok(hindsight::replay(reader, &study, &pruners, &overrides)?)
+        });
+        let replays = read.await.map_err(status::from_coordinator)?;
+        Ok(Response::new(v1::ReplayStudyResponse {
+            replays: replays.into_iter().map(v1::Replay::from).collect(),
         }))
     }
 

@@ -25,6 +25,7 @@ fn a_study_file_in_the_best_trial_out() {
     every_epoch_is_there(&database);
     values_follow_from_the_epochs(&database);
     curve_agrees(&scene, &database);
+    hindsight_agrees(&scene, &database);
 
     let best = scene.foldwise("best main --db study.db -o json").expect_code(0).json();
     let least =
@@ -170,6 +171,42 @@ fn curve_agrees(scene: &Scene, database: &Database) {
          ORDER BY number, fold, epoch",
     );
     assert_eq!(view, stored);
+}
+
+/// The study's own pruner, run through the record once more, decides what it decided; and so says the explanation.
+fn hindsight_agrees(scene: &Scene, database: &Database) {
+    let replays = scene.foldwise("replay main --db study.db -o json").expect_code(0).json();
+    let own = &replays[0];
+    let stops = own["stopped"].as_array().expect("stops").iter();
+    let replayed: Vec<Vec<Value>> = stops
+        .map(|stop| {
+            let mut row: Vec<Value> =
+                ["trial", "fold", "epoch"].iter().map(|key| integer(&stop[*key])).collect();
+            row.push(text(&stop["rule"]));
+            row.extend(["own", "threshold"].map(|key| real(&stop[key])));
+            row
+        })
+        .collect();
+    let stored = database.rows(
+        "SELECT number, fold, epoch, rule, own, threshold FROM decision JOIN trial ON trial.id = trial_id
+         ORDER BY number",
+    );
+    assert!(!stored.is_empty());
+    assert_eq!(replayed, stored);
+    assert_eq!((&own["saved"], &own["exact"]), (&0.into(), &true.into()));
+    assert!(replays.as_array().expect("a list").len() > 5, "{replays}");
+    for row in stored {
+        let Value::Integer(number) = row[0] else { panic!("{row:?}") };
+        let words = format!("trial explain main {number} --db study.db -o json");
+        let explained = scene.foldwise(&words).expect_code(0).json();
+        let call = &explained["call"];
+        assert_eq!(real(&call["look"]["threshold"]), row[5], "{explained}");
+        // Half of its peers reach the median, and it does not.
+        let peers = call["peers"].as_array().expect("peers");
+        let better =
+            peers.iter().filter(|peer| peer["value"].as_f64() < call["look"]["own"].as_f64()).count();
+        assert!(2 * better >= peers.len() && call["place"] == better + 1, "{explained}");
+    }
 }
 
 fn the_same_file_goes_on(scene: &Scene, database: &Database, answer: &str) {

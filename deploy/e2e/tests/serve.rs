@@ -144,6 +144,27 @@ fn queries(scene: &Scene, server: &Server, database: &Database) {
         assert_eq!(rows.len(), json.as_array().map_or(1, Vec::len), "{words}");
         assert!(!rows.is_empty(), "{words}");
     }
+    // What an explanation or a replay says is the same too, and so is what is wrong with a question.
+    for words in
+        ["trial explain e2e 0", "replay e2e --pruner threshold,upper=0 --pruner median --set min_peers=2"]
+    {
+        for format in ["table", "csv"] {
+            ask(&format!("{words} -o {format}"));
+        }
+    }
+    let replays: serde_json::Value =
+        serde_json::from_str(&ask("replay e2e --pruner threshold,upper=0 -o json")).expect("JSON");
+    assert_eq!(replays[1]["stopped"].as_array().expect("stops").len(), all.len().min(2), "{replays}");
+    for (words, message) in [
+        ("trial explain e2e 99", "no trial 99"),
+        ("replay e2e --pruner medain", "did you mean `median`?"),
+        ("replay e2e --pruner median --set alpha=0.1", "these have it: sequential"),
+        ("replay nobody", "no study"),
+    ] {
+        for place in ["--db study.db".to_owned(), format!("--coordinator {}", server.url)] {
+            scene.foldwise(&format!("{words} {place}")).expect_code(2).expect_stderr(&[message]);
+        }
+    }
     let epochs = database.number("SELECT count(*) FROM epoch JOIN trial ON id = trial_id WHERE number = 0");
     assert_eq!(ask("curve e2e --trial 0 -o csv").lines().count() as i64, epochs + 1);
     assert!(ask("trial list e2e --state complete").contains("complete"));

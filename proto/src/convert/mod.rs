@@ -2,6 +2,7 @@
 
 mod common;
 mod event;
+mod hindsight;
 mod record;
 
 pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};

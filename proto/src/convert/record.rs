@@ -11,7 +11,7 @@ use foldwise_shared::state::UnknownWord;
 use super::{WireError, params, params_from};
 use crate::v1;
 
-fn word<T: FromStr<Err = UnknownWord>>(field: &'static str, text: &str) -> Result<T, WireError> {
+pub(super) fn word<T: FromStr<Err = UnknownWord>>(field: &'static str, text: &str) -> Result<T, WireError> {
     text.parse().map_err(|error| WireError::wrong(field, error))
 }
 

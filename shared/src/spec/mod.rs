@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
 pub use self::parse::{parse, place};
-pub use self::pruner::with_pruner;
+pub use self::pruner::{pruners_with, with_pruner};
 
 use crate::model::{Default, Network, Optimizer};
 use crate::space::Space;

@@ -25,6 +25,11 @@ const KEYS: &[(&str, &[PrunerKind])] = &[
     ("min_delta", &[Median, Percentile, SuccessiveHalving, Hyperband, Threshold, Patience, Paired]),
 ];
 
+/// The kinds that have a key of `[pruner]`; none if there is no such key, or if every kind has it.
+pub fn pruners_with(key: &str) -> &'static [PrunerKind] {
+    KEYS.iter().find(|(name, _)| *name == key).map_or(&[], |(_, kinds)| kinds)
+}
+
 /// The same study with another pruner: `KIND`, `KIND,key=value,...` or a TOML table. Of `overrides` (`key=value`) those
 /// are laid over it whose key this kind has.
 ///
@@ -51,7 +56,7 @@ pub fn with_pruner(spec: &StudySpec, text: &str, overrides: &[String]) -> Result
         let key = set.split('=').next().unwrap_or_default().trim();
         let mut alone = toml::Table::new();
         apply(&mut alone, &format!("pruner.{set}"))?;
-        if KEYS.iter().any(|(name, kinds)| *name == key && kinds.contains(&kind)) {
+        if pruners_with(key).contains(&kind) {
             apply(&mut table, &format!("pruner.{set}"))?;
         } else if let Some(toml::Value::Table(alone)) = alone.remove("pruner") {
             // A key of another kind; one that no kind has is an error.

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use csv::Writer;
-use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::record::{EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord};
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::ParamValue;
 
 use super::Answer;
+use super::hindsight::{Line, lines};
 use crate::cli::data::{DataSummary, FetchedRow};
 
 pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -19,6 +20,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Trials(records) => trials(records, &mut csv),
         Answer::Trial(record, _) | Answer::Best(_, record) => trials(std::slice::from_ref(record), &mut csv),
         Answer::Curve(records) => curve(records, &mut csv),
+        Answer::Explanation(explanation) => compared(explanation, &mut csv),
+        Answer::Replays(records) => replays(records, &mut csv),
         Answer::Fetched(rows) => fetched(rows, &mut csv),
         Answer::Data(summary) => data(summary, &mut csv),
     }
@@ -121,6 +124,48 @@ fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<
             record.diverged.to_string(),
             record.at.0.to_string(),
         ])?;
+    }
+    Ok(())
+}
+
+/// Whom a trial was compared with, the best first, itself and the threshold in their places.
+fn compared<W: Write>(explanation: &Explanation, csv: &mut Writer<W>) -> csv::Result<()> {
+    csv.write_record(["what", "place", "trial", "value"])?;
+    for line in lines(explanation) {
+        let (what, place, trial, value) = match line {
+            Line::Peer { place, trial, value } => ("peer", Some(place), Some(trial), value),
+            Line::Own { place, value } => ("own", Some(place), Some(explanation.trial), value),
+            Line::Threshold(value) => ("threshold", None, None, Some(value)),
+            Line::Gap(_) => continue,
+        };
+        csv.write_record([what.to_owned(), optional(&place), optional(&trial), optional(&value)])?;
+    }
+    Ok(())
+}
+
+fn replays<W: Write>(records: &[ReplayRecord], csv: &mut Writer<W>) -> csv::Result<()> {
+    let best = records.iter().map(|record| record.best.len()).max().unwrap_or(0);
+    let mut header: Vec<String> =
+        ["name", "pruner", "trials", "stopped", "epochs", "saved", "unknown"].map(str::to_owned).into();
+    for place in 1..=best {
+        header.extend(["trial", "value", "lives"].map(|column| format!("best.{place}.{column}")));
+    }
+    csv.write_record(&header)?;
+    for record in records {
+        let mut row = vec![
+            record.name.clone(),
+            record.pruner.clone(),
+            record.trials.to_string(),
+            record.stopped.len().to_string(),
+            record.recorded.to_string(),
+            record.saved.to_string(),
+            record.unknown.len().to_string(),
+        ];
+        for best in &record.best {
+            row.extend([best.trial.to_string(), best.value.to_string(), best.lives.to_string()]);
+        }
+        row.resize(header.len(), String::new());
+        csv.write_record(&row)?;
     }
     Ok(())
 }

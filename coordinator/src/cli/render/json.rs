@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use foldwise_shared::record::StudyRecord;
+use foldwise_shared::record::{ReplayRecord, StudyRecord};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Answer;
@@ -17,12 +18,24 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
             value
         }),
         Answer::Best(_, trial) => serde_json::to_value(trial),
+        Answer::Explanation(explanation) => with_pruner(explanation, &explanation.pruner),
+        Answer::Replays(replays) => {
+            let replay = |replay: &ReplayRecord| with_pruner(replay, &replay.pruner);
+            Ok(Value::Array(replays.iter().map(replay).collect::<Result<_, _>>()?))
+        }
         Answer::Curve(epochs) => serde_json::to_value(epochs),
         Answer::Fetched(rows) => serde_json::to_value(rows),
         Answer::Data(summary) => serde_json::to_value(summary),
     }?;
     serde_json::to_writer_pretty(&mut *out, &value)?;
     writeln!(out)
+}
+
+/// The pruner is an object here and not a text within the text.
+fn with_pruner(record: &impl Serialize, pruner: &str) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(record)?;
+    value["pruner"] = serde_json::from_str(pruner)?;
+    Ok(value)
 }
 
 /// The spec is an object here and not a text within the text.

@@ -1,6 +1,7 @@
 //! Answers on standard output: the same records as a table, as JSON or as CSV.
 
 mod csv;
+mod hindsight;
 mod json;
 mod table;
 
@@ -9,8 +10,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use foldwise_shared::ids::Millis;
-use foldwise_shared::record::{DecisionRecord, EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::record::{
+    DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
+};
 
+pub(in crate::cli) use self::hindsight::LIMITS as REPLAY_LIMITS;
 pub(in crate::cli) use self::table::{best as best_table, counts};
 use super::data::{DataSummary, FetchedRow};
 use super::error::CliError;
@@ -41,6 +45,10 @@ pub enum Answer<'a> {
     Best(&'a StudyRecord, &'a TrialRecord),
     /// Losses.
     Curve(&'a [EpochRecord]),
+    /// Why a trial was pruned.
+    Explanation(&'a Explanation),
+    /// Pruners side by side.
+    Replays(&'a [ReplayRecord]),
     /// The files of fetched data sets.
     Fetched(&'a [FetchedRow]),
     /// A data set.

@@ -1,5 +1,7 @@
 //! What a person and a program read, pinned.
 
+use foldwise_shared::decision::Decision;
+
 use super::*;
 use crate::cli::samples;
 
@@ -66,6 +68,44 @@ fn curve() {
     insta::assert_snapshot!("curve_table", shown(Answer::Curve(&curve), Format::Table));
     insta::assert_snapshot!("curve_json", shown(Answer::Curve(&curve[2..]), Format::Json));
     insta::assert_snapshot!("curve_csv", shown(Answer::Curve(&curve), Format::Csv));
+}
+
+#[test]
+fn explanations() {
+    let pruned = samples::explanation();
+    insta::assert_snapshot!("explanation_table", shown(Answer::Explanation(&pruned), Format::Table));
+    insta::assert_snapshot!("explanation_csv", shown(Answer::Explanation(&pruned), Format::Csv));
+    let json: serde_json::Value =
+        serde_json::from_str(&shown(Answer::Explanation(&pruned), Format::Json)).expect("JSON");
+    assert_eq!(json["call"]["look"]["threshold"], 0.061_25);
+    assert_eq!(json["call"]["peers"][7]["value"], serde_json::Value::Null);
+    assert_eq!((&json["skipped"]["few-trials"], &json["stored"]["rule"]), (&3.into(), &"median".into()));
+
+    let lived = samples::survivor(30);
+    insta::assert_snapshot!("explanation_survivor_table", shown(Answer::Explanation(&lived), Format::Table));
+    let (stored, decision) = (samples::decisions()[0], Decision { peers: 3, ..samples::decision() });
+    let other = Explanation { stored: Some(DecisionRecord { decision, ..stored }), ..pruned.clone() };
+    let table = shown(Answer::Explanation(&other), Format::Table);
+    assert!(
+        table.contains("3 peers at fold 1, epoch 2; what is computed again differs: which it should not"),
+        "{table}"
+    );
+    let never = Explanation { call: None, looks: Vec::new(), stored: None, ..pruned };
+    insta::assert_snapshot!("explanation_never_table", shown(Answer::Explanation(&never), Format::Table));
+}
+
+#[test]
+fn replays() {
+    let both = samples::replays();
+    insta::assert_snapshot!("replays_table", shown(Answer::Replays(&both), Format::Table));
+    insta::assert_snapshot!("replays_csv", shown(Answer::Replays(&both), Format::Csv));
+    let three = [both[0].clone(), both[1].clone(), both[1].clone()];
+    let table = shown(Answer::Replays(&three), Format::Table);
+    assert_eq!(table.lines().count(), 4, "side by side, whom each would have stopped has no room: {table}");
+    let json: serde_json::Value =
+        serde_json::from_str(&shown(Answer::Replays(&both), Format::Json)).expect("JSON");
+    assert_eq!(json[1]["pruner"]["upper"], 0.07);
+    assert_eq!((&json[1]["stopped"][0]["trial"], &json[1]["stopped"][0]["epoch"]), (&1.into(), &3.into()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
-use foldwise_shared::ids::{Epoch, FoldIndex};
+use foldwise_shared::decision::place;
 use foldwise_shared::record::{DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
 use foldwise_shared::space::{Domain, Param};
 use foldwise_shared::spec::{SamplerKind, StudySpec};
@@ -12,7 +12,7 @@ use foldwise_shared::split::Scheme;
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::short;
 
-use super::{Answer, moment, span};
+use super::{Answer, hindsight, moment, span};
 use crate::cli::data::{DataSummary, FetchedRow};
 
 /// Blanks between two columns.
@@ -26,6 +26,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Trial(record, decisions) => write!(out, "{}", trial(record, decisions)),
         Answer::Best(study, record) => writeln!(out, "{}", best(study, record)),
         Answer::Curve(records) => writeln!(out, "{}", curve(records)),
+        Answer::Explanation(explanation) => write!(out, "{}", hindsight::explanation(explanation)),
+        Answer::Replays(records) => write!(out, "{}", hindsight::replays(records)),
         Answer::Fetched(rows) => writeln!(out, "{}", fetched(rows)),
         Answer::Data(summary) => write!(out, "{}", data(summary)),
     }
@@ -124,7 +126,7 @@ fn sampler(spec: &StudySpec) -> String {
 }
 
 /// A pruner with its settings, such as `median, startup_trials 3`, from its section as JSON text.
-fn pruner(section: &str) -> String {
+pub(super) fn pruner(section: &str) -> String {
     let section: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(section).unwrap_or_default();
     let setting = |(key, value): (&String, &serde_json::Value)| match value.as_f64() {
@@ -244,13 +246,6 @@ fn decision(record: &DecisionRecord) -> String {
     pairs.finish()
 }
 
-fn place(fold: FoldIndex, epoch: Option<Epoch>) -> String {
-    match epoch {
-        Some(epoch) => format!("fold {fold}, epoch {epoch}"),
-        None => format!("the end of fold {fold}"),
-    }
-}
-
 /// The best trial, its value and its params.
 pub(in crate::cli) fn best(study: &StudyRecord, record: &TrialRecord) -> String {
     let mut pairs = Pairs::new();
@@ -324,22 +319,22 @@ pub(in crate::cli) fn counts(trials: &BTreeMap<TrialState, u32>) -> String {
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 
-fn plus_minus(value: Option<f64>, std: Option<f64>) -> String {
+pub(super) fn plus_minus(value: Option<f64>, std: Option<f64>) -> String {
     match (value, std) {
         (Some(value), Some(std)) => format!("{} ± {}", short(value), short(std)),
         (value, _) => number(value),
     }
 }
 
-fn with_note(word: &str, note: Option<&str>) -> String {
+pub(super) fn with_note(word: &str, note: Option<&str>) -> String {
     note.map_or_else(|| word.to_owned(), |note| format!("{word} ({note})"))
 }
 
-fn number(value: Option<f64>) -> String {
+pub(super) fn number(value: Option<f64>) -> String {
     text(value.map(short))
 }
 
-fn text<T: ToString>(value: Option<T>) -> String {
+pub(super) fn text<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
@@ -349,10 +344,10 @@ fn tame(text: &str) -> String {
 }
 
 /// A table with a header; a title starts with `<` or `>`, the side its column leans to.
-struct Grid(Table);
+pub(super) struct Grid(Table);
 
 impl Grid {
-    fn new<T: AsRef<str>>(titles: &[T]) -> Self {
+    pub fn new<T: AsRef<str>>(titles: &[T]) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_header(titles.iter().map(|title| tame(&title.as_ref()[1..])));
@@ -365,30 +360,30 @@ impl Grid {
         Self(table)
     }
 
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.add_row(cells.into_iter().map(|cell| tame(&cell)));
     }
 
-    fn finish(&self) -> String {
+    pub fn finish(&self) -> String {
         self.0.trim_fmt()
     }
 }
 
 /// Labels and what they stand for.
-struct Pairs(Table);
+pub(super) struct Pairs(Table);
 
 impl Pairs {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         Self(table)
     }
 
-    fn row(&mut self, label: &str, value: impl AsRef<str>) {
+    pub fn row(&mut self, label: &str, value: impl AsRef<str>) {
         self.0.add_row([tame(label), tame(value.as_ref())]);
     }
 
-    fn finish(mut self) -> String {
+    pub fn finish(mut self) -> String {
         for column in self.0.column_iter_mut() {
             column.set_padding((0, GAP));
         }

@@ -2,6 +2,7 @@
 
 mod commit;
 mod golden;
+mod history;
 mod model;
 mod opening;
 mod record;
