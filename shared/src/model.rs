@@ -218,8 +218,9 @@ impl TrialSettings {
             let known = settings(network).iter().find(|setting| setting.name == name);
             let setting = known.ok_or_else(|| format!("{name} is no setting of this network"))?;
             let given = params.get(name).cloned().or_else(|| spec.fixed_setting(name));
-            // A param of a branch that this trial does not have.
-            let value = given.or_else(|| setting.default.map(ParamValue::from));
+            // A param of a branch that this trial does not have; one that it must have has no default.
+            let default = setting.default.filter(|_| !spec.space.has(name, params));
+            let value = given.or_else(|| default.map(ParamValue::from));
             let value = value.ok_or_else(|| format!("{name} has no value"))?;
             setting.check(&value)?;
             Ok(value)

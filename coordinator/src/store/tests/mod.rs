@@ -36,6 +36,7 @@ fn spec(name: &str, direction: &str) -> StudySpec {
             "data": {{ "dataset": "mnist", "folds": 3 }},
             "model": {{ "network": "lab", "latent_dim": 4 }},
             "train": {{ "epochs": 1000 }},
+            "sampler": {{ "kind": "random" }},
             "space": {{
                 "rate": {{ "float": [0.5, 8.0] }},
                 "width": {{ "int": [1, 9] }},
