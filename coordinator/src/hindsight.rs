@@ -50,9 +50,9 @@ pub fn explain(
     let spec = spec(study)?;
     let Some(trial) = reader.trial(study.id, number)? else { return Ok(None) };
     let stored = reader.decisions(study.id, Some(number))?.into_iter().next();
-    let history = reader.history(study.id)?;
+    let recording = reader.recording(study.id)?;
     let subject = Subject { trial: number, state: trial.state, value: trial.value, stored };
-    Ok(Some(explain_trial(&spec, &history, subject)))
+    Ok(Some(explain_trial(&spec, &recording, subject)))
 }
 
 /// What pruners would have made of the trials of a study: its own first, then those asked for. These are `pruners` (see
@@ -68,12 +68,12 @@ pub fn replay(
 ) -> Result<Vec<ReplayRecord>, HindsightError> {
     let spec = spec(study)?;
     let all = asked_for(&spec, pruners, overrides)?;
-    let history = reader.history(study.id)?;
+    let recording = reader.recording(study.id)?;
     let complete = TrialQuery { states: vec![TrialState::Complete], ..TrialQuery::default() };
     let trials = reader.trials(study.id, &complete)?;
     let values: Vec<(TrialNumber, f64)> =
         trials.iter().filter_map(|trial| Some((trial.number, trial.value?))).collect();
-    Ok(all.iter().map(|(name, spec)| replay_pruner(spec, name, &history, &values)).collect())
+    Ok(all.iter().map(|(name, spec)| replay_pruner(spec, name, &recording, &values)).collect())
 }
 
 /// The names of pruners, and the study with each.

@@ -1,4 +1,4 @@
-//! The recorded history of a study, run once more through a pruner: what this one would have done, and why a trial was
+//! What was recorded in a study, run once more through a pruner: what this one would have done, and why a trial was
 //! pruned.
 //!
 //! Invariant: the pruner of the study itself comes to exactly the decisions that were recorded.
@@ -58,7 +58,7 @@ pub enum Step {
 
 /// What was recorded in a study.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct History {
+pub struct Recording {
     /// In the order in which it was recorded.
     pub steps: Vec<Step>,
     /// Whether that order is known; else it is a likely one.
@@ -260,8 +260,8 @@ pub struct Subject {
     pub stored: Option<DecisionRecord>,
 }
 
-/// Why a trial was pruned or how near it came to that, from the history of its study.
-pub fn explain(spec: &StudySpec, history: &History, subject: Subject) -> Explanation {
+/// Why a trial was pruned or how near it came to that, from the recording of its study.
+pub fn explain(spec: &StudySpec, recording: &Recording, subject: Subject) -> Explanation {
     let direction = spec.study.direction;
     let mut replay = Replay::new(spec);
     let mut explanation = Explanation {
@@ -274,9 +274,9 @@ pub fn explain(spec: &StudySpec, history: &History, subject: Subject) -> Explana
         call: None,
         looks: Vec::new(),
         skipped: BTreeMap::new(),
-        exact: history.exact,
+        exact: recording.exact,
     };
-    for step in &history.steps {
+    for step in &recording.steps {
         let Some(judged) = replay.step(step).filter(|judged| judged.trial == subject.trial) else { continue };
         let Some(look) = judged.look() else {
             if let Verdict::Skipped(skip) = judged.verdict {
@@ -297,16 +297,16 @@ pub fn explain(spec: &StudySpec, history: &History, subject: Subject) -> Explana
     explanation
 }
 
-/// What a pruner, that of `spec`, would have made of the trials of a study, from its history and the values of the trials that
-/// are complete. `name` is what was asked for.
+/// What a pruner, that of `spec`, would have made of the trials of a study, from its recording and the values of the trials
+/// that are complete. `name` is what was asked for.
 pub fn replay(
     spec: &StudySpec,
     name: &str,
-    history: &History,
+    recording: &Recording,
     values: &[(TrialNumber, f64)],
 ) -> ReplayRecord {
     let mut replay = Replay::new(spec);
-    for step in &history.steps {
+    for step in &recording.steps {
         replay.step(step);
     }
     let trials: BTreeMap<TrialNumber, Trial> =
@@ -335,7 +335,7 @@ pub fn replay(
     let pruned = |trial: &Trial| trial.decided == Some(TrialState::Pruned) && trial.stopped.is_none();
     ReplayRecord {
         name: name.to_owned(),
-        exact: history.exact,
+        exact: recording.exact,
         pruner: spec.pruner_json(),
         trials: trials.len() as u32,
         recorded: trials.values().map(|trial| trial.recorded).sum(),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     /// `0/1 5 4` is a fold and its epochs, `end 0/1 4` its end, `is 0 complete` what was decided of a trial.
-    fn history(lines: &[&str]) -> History {
+    fn recording(lines: &[&str]) -> Recording {
         let mut steps = Vec::new();
         for line in lines {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -391,13 +391,13 @@ mod tests {
                 [] => {}
             }
         }
-        History { steps, exact: true }
+        Recording { steps, exact: true }
     }
 
     fn explained(direction: &str, pruner: &str, lines: &[&str], trial: u32) -> Explanation {
         let subject =
             Subject { trial: TrialNumber(trial), state: TrialState::Running, value: None, stored: None };
-        explain(&spec(direction, pruner), &history(lines), subject)
+        explain(&spec(direction, pruner), &recording(lines), subject)
     }
 
     const MEDIAN: &str = "{ kind = \"median\", startup_trials = 2, warmup_epochs = 1 }";
@@ -449,7 +449,7 @@ mod tests {
         ];
         let patience = spec("minimize", "{ kind = \"patience\", patience = 0 }");
         let values = [(TrialNumber(0), 5.0), (TrialNumber(3), 4.0)];
-        let found = replay(&patience, "p", &history(&lines), &values);
+        let found = replay(&patience, "p", &recording(&lines), &values);
         assert_eq!((found.trials, found.recorded, found.saved), (3, 13, 1));
         let stops: Vec<_> = found
             .stopped
@@ -462,10 +462,10 @@ mod tests {
         // A trial of which no epoch is recorded was not trained to its end by anyone.
         assert_eq!(best, [(3, false), (0, true)]);
 
-        let none = replay(&spec("minimize", "{ kind = \"none\" }"), "none", &history(&lines), &values);
+        let none = replay(&spec("minimize", "{ kind = \"none\" }"), "none", &recording(&lines), &values);
         assert_eq!((none.saved, none.stopped.len(), none.unknown), (0, 0, vec![TrialNumber(1)]));
         let strict = spec("minimize", "{ kind = \"threshold\", upper = 4.5 }");
-        let found = replay(&strict, "t", &history(&lines), &values);
+        let found = replay(&strict, "t", &recording(&lines), &values);
         // Trial 0 at its first epoch, trial 2 too; the NaN is the worker's to end.
         let stops: Vec<_> = found.stopped.iter().map(|stop| (stop.trial.0, stop.saved)).collect();
         assert_eq!((stops, found.saved), (vec![(0, 4), (2, 1)], 5));

@@ -16,8 +16,8 @@ mod snapshot;
 mod view;
 mod write;
 
-mod history;
 mod query;
+mod recording;
 
 #[cfg(test)]
 mod tests;

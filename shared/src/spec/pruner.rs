@@ -42,7 +42,15 @@ pub fn with_pruner(spec: &StudySpec, text: &str, overrides: &[String]) -> Result
         apply(&mut table, &format!("pruner={text}"))?;
     } else {
         for (position, part) in text.split(',').map(str::trim).enumerate() {
-            let key = if position == 0 && !part.contains('=') { "kind=" } else { "" };
+            let key = match (position, part.contains('=')) {
+                (0, false) => "kind=",
+                (_, true) => "",
+                (_, false) => {
+                    let message =
+                        format!("`{part}` is no setting; write KIND,key=value,..., one pruner at a time");
+                    return Err(SpecError::new("pruner", message));
+                }
+            };
             apply(&mut table, &format!("pruner.{key}{part}"))?;
         }
     }
@@ -136,8 +144,8 @@ fn check_keys(pruner: &PrunerSection) -> Result<(), SpecError> {
             let (kind, have) = (pruner.kind, if kinds.len() == 1 { "has" } else { "have" });
             let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
             let message = format!(
-                "kind = \"{kind}\" has no such key ({} {have} it); take it out, or replace the whole section: \
-                 --set 'pruner={{ kind = \"{kind}\" }}'",
+                "kind = \"{kind}\" has no such key ({} {have} it); take it out (over a file: replace the \
+                 whole section, --set 'pruner={{ kind = \"{kind}\" }}')",
                 kinds.join(", "),
             );
             return error(&format!("pruner.{key}"), message);

@@ -381,7 +381,7 @@ fn another_pruner_for_the_same_study() {
     error("median,warmup=2", &[], "pruner.warmup: unknown key; did you mean `warmup_epochs`?");
     error("median", &["warmup=2"], "pruner.warmup: unknown key; did you mean `warmup_epochs`?");
     error("hyperband", &["warmup_epochs=soon"], "pruner.warmup_epochs: invalid type");
-    error("median,warmup_epochs", &[], "write it as key=value");
+    error("median,paired", &[], "pruner: `paired` is no setting; write KIND,key=value,...");
     error("median,alpha=0.1", &[], "pruner.alpha: kind = \"median\" has no such key");
     error("percentile", &[], "pruner.percentile: it has no default");
     error("", &[], "pruner.kind: unknown value ``");

@@ -2,10 +2,10 @@
 
 mod commit;
 mod golden;
-mod history;
 mod model;
 mod opening;
 mod record;
+mod recording;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -324,7 +324,7 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
 pub fn a_replay_comes_to_the_recorded_decisions(store: &Store) {
     for (id, row) in &store.studies {
         let spec = &row.new.spec;
-        let replayed = replay(spec, "", &row.history, &[]);
+        let replayed = replay(spec, "", &row.recording, &[]);
         let stops: Vec<_> = replayed
             .stopped
             .iter()

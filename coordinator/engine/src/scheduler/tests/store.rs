@@ -35,7 +35,7 @@ pub struct StudyRow {
     pub running_ms: i64,
     pub trials: Vec<TrialRow>,
     /// What a replay takes, in the order in which it was recorded.
-    pub history: replay::History,
+    pub recording: replay::Recording,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -156,7 +156,7 @@ impl Store {
 
     pub fn apply(&mut self, write: &Write) {
         if let Some((study, step)) = step(write) {
-            self.study(study).history.steps.push(step);
+            self.study(study).recording.steps.push(step);
         }
         match write.clone() {
             Write::Study { id, study, at: _ } => {
@@ -170,7 +170,7 @@ impl Store {
                         message: None,
                         running_ms,
                         trials: Vec::new(),
-                        history: replay::History { exact: true, ..replay::History::default() },
+                        recording: replay::Recording { exact: true, ..replay::Recording::default() },
                     },
                 );
             }

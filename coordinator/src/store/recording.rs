@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foldwise_engine::replay::{History, Step};
+use foldwise_engine::replay::{Recording, Step};
 use foldwise_shared::ids::{Epoch, FoldIndex, StudyId, TrialNumber};
 use foldwise_shared::state::TrialState;
 use rusqlite::{Connection, Row};
@@ -28,16 +28,16 @@ struct Event {
 }
 
 impl Reader {
-    /// The history of a study.
+    /// The recording of a study.
     ///
     /// # Errors
     /// See [`Reader::studies`].
-    pub fn history(&self, study: StudyId) -> Result<History, StoreError> {
-        self.read(|tx| history(tx, study))
+    pub fn recording(&self, study: StudyId) -> Result<Recording, StoreError> {
+        self.read(|tx| recording(tx, study))
     }
 }
 
-fn history(tx: &Connection, study: StudyId) -> Result<History, Fault> {
+fn recording(tx: &Connection, study: StudyId) -> Result<Recording, Fault> {
     let sql = "SELECT trial.number, fold.fold, fold.value FROM trial JOIN fold ON fold.trial_id = trial.id \
         WHERE trial.study_id = ?1 AND fold.state = 'complete' AND fold.value IS NOT NULL";
     let fold = |row: &Row<'_>| Ok(((TrialNumber(row.get(0)?), FoldIndex(row.get(1)?)), row.get(2)?));
@@ -91,7 +91,7 @@ fn history(tx: &Connection, study: StudyId) -> Result<History, Fault> {
         steps.push(((seq, 0, at, trial, fold, epoch), step));
     }
     steps.sort_by_key(|(place, _)| *place);
-    Ok(History { steps: steps.into_iter().map(|(_, step)| step).collect(), exact })
+    Ok(Recording { steps: steps.into_iter().map(|(_, step)| step).collect(), exact })
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {

@@ -1,6 +1,6 @@
-//! The history of a study that was really led: its own pruner, run through it once more, decides what it decided.
+//! The recording of a study that was really led: its own pruner, run through it once more, decides what it decided.
 
-use foldwise_engine::replay::{History, Step, replay};
+use foldwise_engine::replay::{Recording, Step, replay};
 use foldwise_engine::scheduler::{
     Command, DataInfo, EpochReport, Event, NewStudy, Options, Scheduler, ToWorker, WorkerInfo, Write,
 };
@@ -179,10 +179,10 @@ fn the_own_pruner_decides_again_what_it_decided() {
         for release in ["all", "race", "auto"] {
             let spec = spec(pruner, release);
             let (_folder, reader, study) = led(spec.clone());
-            let history = reader.history(study.id).expect("a history");
-            assert!(history.exact);
+            let recording = reader.recording(study.id).expect("a recording");
+            assert!(recording.exact);
             let stored: Vec<_> = reader.decisions(study.id, None).expect("decisions");
-            let replayed = replay(&spec, pruner, &history, &[]);
+            let replayed = replay(&spec, pruner, &recording, &[]);
             let mut stops: Vec<_> = replayed
                 .stopped
                 .iter()
@@ -263,16 +263,16 @@ fn what_has_no_number_is_in_a_likely_order() {
     ];
     store.commit(&batch).expect("a batch that fits");
     drop(store);
-    let steps = || Reader::open(&path).expect("a reader").history(StudyId(1)).expect("a history");
+    let steps = || Reader::open(&path).expect("a reader").recording(StudyId(1)).expect("a recording");
     let exact = steps();
-    let numbers = |history: &History| -> Vec<String> {
+    let numbers = |recording: &Recording| -> Vec<String> {
         let step = |step: &Step| match *step {
             Step::Started { trial, .. } => format!("start {trial}"),
             Step::Epoch { trial, epoch, value, .. } => format!("{trial}.{epoch} {value}"),
             Step::FoldEnded { trial, .. } => format!("end {trial}"),
             Step::Decided { trial, state } => format!("{trial} {state}"),
         };
-        history.steps.iter().map(step).collect()
+        recording.steps.iter().map(step).collect()
     };
     let expected = ["start 0", "0.1 0.5", "start 0", "start 1", "1.1 NaN", "0.1 0.5", "0.2 0.25", "1 failed"];
     assert!(exact.exact);
