@@ -125,10 +125,11 @@ def curve(rng, sign, missing, nan):
     return values
 
 
-def case(rng, make, first_step):
+def case(rng, name, make, first_step):
     section, pruner = make(rng)
     direction = rng.choice(["minimize", "maximize"])
-    study = optuna.create_study(direction=direction, pruner=pruner)
+    # Optuna draws the brackets of Hyperband from the study's name.
+    study = optuna.create_study(study_name=name, direction=direction, pruner=pruner)
     sign = 1.0 if direction == "minimize" else -1.0
     missing = rng.choice([0.0, 0.0, 0.2, 0.5])
     nan = rng.choice([0.0, 0.0, 0.1, 0.3])
@@ -173,7 +174,8 @@ def main():
     # Epoch 1 is step 0 for warm-ups, but resource 1.
     kinds = [(percentile, 0, 40), (median, 0, 25), (patient, 0, 45), (threshold, 0, 20)]
     kinds += [(successive_halving, 1, 45), (hyperband, 1, 30)]
-    cases = [case(rng, make, first) for make, first, count in kinds for _ in range(count)]
+    kinds = [(make, first) for make, first, count in kinds for _ in range(count)]
+    cases = [case(rng, f"case {number}", *kind) for number, kind in enumerate(kinds)]
     lines = [json.dumps(recorded, separators=(",", ":")) for recorded in cases]
     print('{"optuna":"%s","cases":[\n%s\n]}' % (optuna.__version__, ",\n".join(lines)))
 
