@@ -50,13 +50,12 @@ fn store(trials: u32) -> (TempDir, Store) {
             folds: FOLDS,
             at,
         });
-        writes.extend((0..FOLDS).map(|fold| Write::AttemptStarted {
-            key: AttemptKey { study: STUDY, trial, fold: FoldIndex(fold), attempt: Attempt(1) },
-            lease: LeaseId(i64::from(trial.0 * FOLDS + fold) + 1),
-            worker: worker.clone(),
-            start_epoch: Epoch(0),
-            at,
-        }));
+        for fold in 0..FOLDS {
+            let (lease, worker) = (LeaseId(i64::from(trial.0 * FOLDS + fold) + 1), worker.clone());
+            let key = AttemptKey { study: STUDY, trial, fold: FoldIndex(fold), attempt: Attempt(1) };
+            writes.push(Write::Lease { lease, worker: worker.clone(), lease_ms: None, at });
+            writes.push(Write::AttemptStarted { key, lease, worker, start_epoch: Epoch(0), at });
+        }
     }
     store.commit(&writes).expect("committed");
     (folder, store)
@@ -72,8 +71,8 @@ fn epoch(index: u32, trials: u32) -> Write {
         epoch: Epoch(index / (trials * FOLDS) + 1),
         train_loss: Some(0.25),
         validation_loss: Some(0.3),
-        learning_rate: 1e-3,
-        seconds: 1.0,
+        learning_rate: Some(1e-3),
+        seconds: Some(1.0),
         diverged: false,
         at: Millis(i64::from(index)),
     };

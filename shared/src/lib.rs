@@ -19,3 +19,5 @@ pub mod split;
 pub mod decision;
 
 pub mod record;
+
+pub mod external;

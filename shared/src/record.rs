@@ -114,10 +114,10 @@ pub struct EpochRecord {
     pub train_loss: Option<f64>,
     /// Mean loss over the validation part; none if it was not finite.
     pub validation_loss: Option<f64>,
-    /// The step size in force.
-    pub learning_rate: f64,
-    /// How long it took.
-    pub seconds: f64,
+    /// The step size in force, where a worker of ours trained it.
+    pub learning_rate: Option<f64>,
+    /// How long it took, where a worker of ours trained it.
+    pub seconds: Option<f64>,
     /// Whether its loss was NaN or infinite.
     pub diverged: bool,
     /// When it was recorded.

@@ -65,6 +65,16 @@ pub struct Recording {
     pub exact: bool,
 }
 
+impl Step {
+    fn trial(&self) -> TrialNumber {
+        let (Self::Started { trial, .. }
+        | Self::Epoch { trial, .. }
+        | Self::FoldEnded { trial, .. }
+        | Self::Decided { trial, .. }) = *self;
+        trial
+    }
+}
+
 /// A verdict on a trial.
 struct Judged {
     trial: TrialNumber,
@@ -88,6 +98,7 @@ impl Judged {
 /// A study in the hands of a pruner.
 struct Replay {
     pruner: Pruner,
+    external: bool,
     folds: usize,
     epochs: u32,
     trials: BTreeMap<TrialNumber, Trial>,
@@ -121,15 +132,27 @@ impl Trial {
 impl Replay {
     fn new(spec: &StudySpec) -> Self {
         let folds = spec.scheme().folds() as usize;
-        Self { pruner: Pruner::from_spec(spec), folds, epochs: spec.epochs(), trials: BTreeMap::new() }
+        let (pruner, external) = (Pruner::from_spec(spec), spec.is_external());
+        Self { pruner, external, folds, epochs: spec.epochs(), trials: BTreeMap::new() }
+    }
+
+    /// The steps, and of each end of a fold whether another was told together with it: then nothing comes between.
+    fn in_order<'a>(&self, recording: &'a Recording) -> Vec<(&'a Step, bool)> {
+        let mut ends_next = BTreeMap::new();
+        let mut steps: Vec<(&Step, bool)> = Vec::with_capacity(recording.steps.len());
+        for step in recording.steps.iter().rev() {
+            let (trial, ends) = (step.trial(), matches!(step, Step::FoldEnded { .. }));
+            let next_ends = ends_next.insert(trial, ends).unwrap_or(false);
+            steps.push((step, self.external && ends && next_ends));
+        }
+        steps.reverse();
+        steps
     }
 
     /// Takes a step as the scheduler took it; a trial that this pruner has stopped takes none.
-    fn step(&mut self, step: &Step) -> Option<Judged> {
-        let (Step::Started { trial, .. }
-        | Step::Epoch { trial, .. }
-        | Step::FoldEnded { trial, .. }
-        | Step::Decided { trial, .. }) = *step;
+    /// `told` says whether the end of another fold was told together with it.
+    fn step(&mut self, step: &Step, told: bool) -> Option<Judged> {
+        let trial = step.trial();
         let found = self.trials.entry(trial).or_insert_with(|| Trial {
             folds: vec![Fold::default(); self.folds],
             stopped: None,
@@ -162,7 +185,7 @@ impl Replay {
                 slot.curve.resize(epoch.0 as usize - 1, None);
                 slot.curve.push(Some(value));
                 // A training that diverged is ended by its worker.
-                if slot.curve.iter().any(|loss| loss.is_some_and(f64::is_nan)) {
+                if !self.external && slot.curve.iter().any(|loss| loss.is_some_and(f64::is_nan)) {
                     return None;
                 }
                 let judged = found.decided.is_none();
@@ -170,7 +193,7 @@ impl Replay {
             }
             Step::FoldEnded { fold, value, .. } => {
                 found.folds.get_mut(fold.0 as usize)?.value = Some(value);
-                let judged = found.folds.iter().any(|fold| fold.value.is_none());
+                let judged = !told && found.folds.iter().any(|fold| fold.value.is_none());
                 self.judge(trial, fold, None, judged)
             }
             Step::Decided { .. } => None,
@@ -276,8 +299,9 @@ pub fn explain(spec: &StudySpec, recording: &Recording, subject: Subject) -> Exp
         skipped: BTreeMap::new(),
         exact: recording.exact,
     };
-    for step in &recording.steps {
-        let Some(judged) = replay.step(step).filter(|judged| judged.trial == subject.trial) else { continue };
+    for (step, told) in replay.in_order(recording) {
+        let judged = replay.step(step, told).filter(|judged| judged.trial == subject.trial);
+        let Some(judged) = judged else { continue };
         let Some(look) = judged.look() else {
             if let Verdict::Skipped(skip) = judged.verdict {
                 *explanation.skipped.entry(skip).or_insert(0) += 1;
@@ -306,8 +330,8 @@ pub fn replay(
     values: &[(TrialNumber, f64)],
 ) -> ReplayRecord {
     let mut replay = Replay::new(spec);
-    for step in &recording.steps {
-        replay.step(step);
+    for (step, told) in replay.in_order(recording) {
+        replay.step(step, told);
     }
     let trials: BTreeMap<TrialNumber, Trial> =
         replay.trials.into_iter().filter(|(_, trial)| trial.recorded > 0).collect();

@@ -1,5 +1,7 @@
 //! What can be written after `foldwise`: every command, flag and variable.
 
+mod external;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::{StudyState, TrialState};
+
+pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 
 use super::render::Format;
 use crate::store::TrialSort;
@@ -281,6 +285,18 @@ Examples:
   foldwise trial explain demo 7 -o csv               # the trials it was compared with
   foldwise trial explain demo 3 -o json              # every look at it, too")]
     Explain(NamedTrial),
+    /// Ask for a trial to evaluate, in a study with an external objective.
+    Ask(AskArgs),
+    /// Report an intermediate value of a trial, and hear whether to go on.
+    Report(ReportArgs),
+    /// Tell what came of a trial.
+    Tell(TellArgs),
+    /// Keep the lease of a trial that has nothing to report yet.
+    Renew(AskedTrial),
+    /// Add a trial that was evaluated without being asked for.
+    Add(AddArgs),
+    /// Have params of your own tried next, in a study of any kind.
+    Enqueue(EnqueueArgs),
 }
 
 /// A trial of a study.

@@ -133,6 +133,7 @@ impl CliError {
                 | CoordinatorError::NameTaken(_)
                 | CoordinatorError::Ended(_),
             ) => 2,
+            Self::Coordinator(CoordinatorError::Refused(refusal)) if refusal.kind.is_user_error() => 2,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Interrupted { .. } => 130,
             Self::Happened { .. }

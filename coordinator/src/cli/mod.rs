@@ -6,6 +6,7 @@ mod best;
 mod curve;
 mod data;
 mod error;
+mod external;
 mod next;
 mod remote;
 mod render;

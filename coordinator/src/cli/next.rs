@@ -76,6 +76,16 @@ pub fn replay(place: &str, study: &str) -> Next {
     Next { command: format!("foldwise replay {study}{place}"), purpose: "what other pruners would have done" }
 }
 
+/// `foldwise trial show`, of one that has not begun.
+pub fn shown(place: &str, study: &str, number: TrialNumber) -> Next {
+    Next { purpose: "where it is", ..trial(place, study, number) }
+}
+
+/// `foldwise trial ask`
+pub fn ask(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise trial ask {study}{place}"), purpose: "a trial to evaluate" }
+}
+
 /// `foldwise resume`
 pub fn resume(place: &str, study: &str) -> Next {
     Next { command: format!("foldwise resume {study}{place}"), purpose: "go on with it" }

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use foldwise_proto::MAX_MESSAGE_BYTES;
-use foldwise_proto::convert::WireError;
+use foldwise_proto::convert::{WireError, add_request, params, tell_request};
 use foldwise_proto::v1::study_service_client::StudyServiceClient;
 use foldwise_proto::v1::{
-    CreateStudyRequest, GetCurveRequest, GetTrialRequest, ListStudiesRequest, ListTrialsRequest,
-    ReplayStudyRequest, StudyRequest,
+    self, AskRequest, CreateStudyRequest, EnqueueTrialRequest, GetCurveRequest, GetTrialRequest,
+    ListStudiesRequest, ListTrialsRequest, RenewRequest, ReplayStudyRequest, ReportRequest, StudyRequest,
 };
-use foldwise_shared::ids::TrialNumber;
+use foldwise_shared::external::{Asked, Told, TrialNow, TrialReport};
+use foldwise_shared::ids::{LeaseId, TrialNumber};
 use foldwise_shared::record::{
     DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
 };
+use foldwise_shared::value::Params;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -245,6 +247,77 @@ impl Remote {
         study.try_into().map_err(|error| self.garbled(error))
     }
 
+    /// A trial to evaluate.
+    pub fn ask(&self, study: &str, asker: &str, lease_ms: i64) -> Result<Asked, CliError> {
+        let request = AskRequest { study: study.to_owned(), asker: asker.to_owned(), lease_ms };
+        let asked = self.call(async |client| client.ask(request).await)?;
+        asked.try_into().map_err(|error| self.garbled(error))
+    }
+
+    /// An intermediate value of a trial.
+    pub fn report(
+        &self,
+        study: &str,
+        trial: TrialNumber,
+        lease: Option<LeaseId>,
+        report: TrialReport,
+    ) -> Result<TrialNow, CliError> {
+        let TrialReport { fold, epoch, value, last } = report;
+        let request = ReportRequest {
+            study: study.to_owned(),
+            trial: trial.0,
+            lease: lease.map(|lease| lease.0),
+            fold: fold.0,
+            epoch: epoch.0,
+            value,
+            last,
+        };
+        self.trial_now(async |client| client.report(request).await)
+    }
+
+    /// What came of a trial.
+    pub fn tell(
+        &self,
+        study: &str,
+        trial: TrialNumber,
+        lease: Option<LeaseId>,
+        told: Told,
+    ) -> Result<TrialNow, CliError> {
+        let request = tell_request(study.to_owned(), trial, lease, told);
+        self.trial_now(async |client| client.tell(request).await)
+    }
+
+    /// Keeps the lease of a trial.
+    pub fn renew(
+        &self,
+        study: &str,
+        trial: TrialNumber,
+        lease: Option<LeaseId>,
+    ) -> Result<TrialNow, CliError> {
+        let lease = lease.map(|lease| lease.0);
+        let request = RenewRequest { study: study.to_owned(), trial: trial.0, lease };
+        self.trial_now(async |client| client.renew(request).await)
+    }
+
+    /// Adds a trial that was not asked for.
+    pub fn add(&self, study: &str, params: &Params, told: Told) -> Result<TrialNow, CliError> {
+        let request = add_request(study.to_owned(), String::new(), params, told);
+        self.trial_now(async |client| client.add_trial(request).await)
+    }
+
+    /// Has params tried next.
+    pub fn enqueue(&self, study: &str, given: &Params) -> Result<TrialNow, CliError> {
+        let request = EnqueueTrialRequest { study: study.to_owned(), params: params(given) };
+        self.trial_now(async |client| client.enqueue_trial(request).await)
+    }
+
+    fn trial_now(
+        &self,
+        call: impl AsyncFnOnce(&mut Client) -> Result<tonic::Response<v1::TrialNow>, Status>,
+    ) -> Result<TrialNow, CliError> {
+        self.call(call)?.try_into().map_err(|error| self.garbled(error))
+    }
+
     fn call<T>(
         &self,
         call: impl AsyncFnOnce(&mut Client) -> Result<tonic::Response<T>, Status>,
@@ -281,6 +354,9 @@ impl Remote {
             | Code::AlreadyExists
             | Code::FailedPrecondition
             | Code::OutOfRange => CliError::Usage { message, help: None },
+            Code::ResourceExhausted | Code::Aborted if !status.message().is_empty() => {
+                CliError::Happened { message, help: None }
+            }
             _ => CliError::Happened {
                 message: format!("the coordinator at {} failed: {message}", self.url),
                 help: None,

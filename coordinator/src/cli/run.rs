@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldwise_data::{Dataset, Locations};
-use foldwise_engine::scheduler::{Event, NewStudy};
+use foldwise_engine::scheduler::{Event, NewStudy, OpenLeases};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use foldwise_shared::spec::{StudySpec, differences};
 use foldwise_shared::state::StudyState;
@@ -30,7 +30,8 @@ use crate::store::{Reader, Store, StoreError, TrialQuery};
 /// # Errors
 /// A file, a database or a data set that cannot work, a study that fails, or an interruption.
 pub fn run(args: RunArgs) -> Result<(), CliError> {
-    let (text, _) = read_file(&args.file, &args.sets)?;
+    let (text, spec) = read_file(&args.file, &args.sets)?;
+    check_trained(&spec, &args.database.path)?;
     let study = prepare(&text, &args.sets, &Locations::from_env())
         .map_err(|error| CliError::create(&args.file, error))?;
     let program = Program::find().map_err(CliError::local)?;
@@ -57,6 +58,10 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
 pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
     let database = &args.database.path;
     let study = choose(Reader::open_mended(database)?.studies()?, args.study.as_deref())?;
+    check_trained(
+        &StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?,
+        database,
+    )?;
     if study.state != StudyState::Ended {
         check_data(&study)?;
     }
@@ -82,6 +87,23 @@ fn choose(studies: Vec<StudyRecord>, named: Option<&str>) -> Result<StudyRecord,
             several.iter().map(|study| study.name.as_str()).collect::<Vec<_>>().join(", ")
         ))),
     }
+}
+
+/// Refuses a study whose trials no worker of ours can evaluate.
+fn check_trained(spec: &StudySpec, database: &Path) -> Result<(), CliError> {
+    if !spec.is_external() {
+        return Ok(());
+    }
+    let (name, place) = (&spec.study.name, next::database(database));
+    Err(CliError::Usage {
+        message: format!(
+            "the study `{name}` has an external objective: your own program evaluates its trials"
+        ),
+        help: Some(format!(
+            "record it with `foldwise study create FILE{place}`, then `foldwise trial ask {name}{place}` gives out a \
+             trial; with `foldwise serve{place}` many programs can ask at once, over gRPC"
+        )),
+    })
 }
 
 /// Makes sure that the study's data is here, before a worker finds that it is not.
@@ -175,7 +197,7 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
     let signals = Signals::new()?;
     let devices = run.program.devices(&run.workers.device.to_string(), run.workers.count).await;
     let devices = devices.map_err(CliError::local)?;
-    let options = Options { forget_workers: true, only: Some(run.name.clone()), lease_ms: None };
+    let options = Options { open_leases: OpenLeases::Ended, only: Some(run.name.clone()), lease_ms: None };
     let (coordinator, started) = Coordinator::start(run.store, run.database, options)?;
     let thread = thread.insert(started);
     let study = match run.new {
@@ -189,7 +211,7 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
     }
     let events = coordinator.subscribe();
     if study.state == StudyState::Paused {
-        coordinator.ask(Event::UnpauseStudy(study.id)).await?;
+        coordinator.request(Event::UnpauseStudy(study.id)).await?;
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);

@@ -305,8 +305,8 @@ fn epoch(trial: u32, fold: u32, epoch: u32, loss: Option<f64>) -> EpochRecord {
         epoch: Epoch(epoch),
         train_loss: Some(0.08),
         validation_loss: loss,
-        learning_rate: 0.0012,
-        seconds: 0.4567,
+        learning_rate: Some(0.0012),
+        seconds: Some(0.4567),
         diverged: loss.is_none(),
         at: Millis(START + i64::from(epoch)),
     }

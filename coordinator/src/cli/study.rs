@@ -60,22 +60,33 @@ fn create(file: &Path, sets: &[String], query: &QueryArgs) -> Result<(), CliErro
         }
     };
     render::print(Answer::Study(&study), query.output.format)?;
+    let place = next::place(&query.source);
+    if is_external(&study) {
+        super::say("created; it waits for programs that ask for its trials");
+        next::show(&[next::ask(&place, &study.name)]);
+        return Ok(());
+    }
     super::say("created; it waits for workers");
     if query.source.coordinator.is_none() {
-        next::show(&[next::resume(&next::place(&query.source), &study.name)]);
+        next::show(&[next::resume(&place, &study.name)]);
     }
     Ok(())
 }
 
 /// A running coordinator is the only one who may change its database.
 fn change(database: &Path, change: Change) -> Result<StudyRecord, CliError> {
-    offline(database, change).map_err(|error| match error {
+    offline(database, change).map_err(refused)
+}
+
+/// What a coordinator says that is there for one event only.
+pub(super) fn refused(error: CoordinatorError) -> CliError {
+    match error {
         CoordinatorError::Store(error @ StoreError::Held { .. }) => CliError::Happened {
             message: error.to_string(),
             help: Some("a `foldwise serve` is asked with --coordinator and the address it printed; a `foldwise run` is ended first (Ctrl-C)".into()),
         },
         error => error.into(),
-    })
+    }
 }
 
 fn list(states: &[StudyState], query: &QueryArgs) -> Result<(), CliError> {
@@ -100,10 +111,17 @@ fn after_show(study: &StudyRecord, place: &str) -> Vec<Next> {
         all.push(next::best(place, name));
         all.push(next::curve(place, name, best.number));
     }
-    if study.state != StudyState::Ended && !place.contains("--coordinator") {
+    if study.state != StudyState::Ended && is_external(study) {
+        all.push(next::ask(place, name));
+    } else if study.state != StudyState::Ended && !place.contains("--coordinator") {
         all.push(next::resume(place, name));
     }
     all
+}
+
+/// Whether programs ask for its trials; a spec that cannot be read is nobody's to run.
+fn is_external(study: &StudyRecord) -> bool {
+    StudySpec::from_json(&study.spec).is_ok_and(|spec| spec.is_external())
 }
 
 #[derive(Clone, Copy)]

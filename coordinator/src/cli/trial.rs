@@ -1,10 +1,10 @@
-//! `foldwise trial`: list, show and explain.
+//! `foldwise trial`: list, show and explain; what evaluates trials is in `external`.
 
 use super::args::{NamedTrial, TrialCommand, TrialListArgs};
 use super::error::CliError;
-use super::next;
 use super::render::{self, Answer, Format};
 use super::source::Source;
+use super::{external, next};
 
 /// Does what a `foldwise trial` command says.
 ///
@@ -15,6 +15,12 @@ pub fn execute(command: &TrialCommand) -> Result<(), CliError> {
         TrialCommand::List(args) => list(args),
         TrialCommand::Show(named) => show(named),
         TrialCommand::Explain(named) => explain(named),
+        TrialCommand::Ask(args) => external::ask(args),
+        TrialCommand::Report(args) => external::report(args),
+        TrialCommand::Tell(args) => external::tell(args),
+        TrialCommand::Renew(trial) => external::renew(trial),
+        TrialCommand::Add(args) => external::add(args),
+        TrialCommand::Enqueue(args) => external::enqueue(args),
     }
 }
 

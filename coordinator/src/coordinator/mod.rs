@@ -13,15 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use foldwise_engine::scheduler::{Event, NewStudy, ToWorker};
+use foldwise_engine::scheduler::{Answer, Event, NewStudy, OpenLeases, Refusal, ToWorker};
 use foldwise_shared::ids::{SessionId, StudyId};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::create::{CreateError, prepare};
-pub use self::offline::{Change, offline};
+pub use self::offline::{Change, offline, request_offline};
 use crate::hindsight::HindsightError;
 use crate::store::{Reader, Store, StoreError};
+
+/// What a program that asks for trials is called where it does not say.
+pub const ASKER: &str = "asker";
 
 /// Events that wait to be handled; senders wait when it is full.
 const INBOX: usize = 4_096;
@@ -51,6 +54,9 @@ pub enum CoordinatorError {
     /// The study is over.
     #[error("the study `{0}` has ended; a study that has ended never changes")]
     Ended(String),
+    /// What was asked for cannot be; nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The batch this event was in could not be recorded; nothing of it happened.
     #[error("it could not be recorded, and nothing of it happened: {0}")]
     NotRecorded(String),
@@ -81,8 +87,8 @@ fn list(names: &[String]) -> String {
 pub struct Options {
     /// How long a lease lasts without a word from the worker.
     pub lease_ms: Option<i64>,
-    /// The workers of before can never come back.
-    pub forget_workers: bool,
+    /// What becomes of the leases that are open in the database.
+    pub open_leases: OpenLeases,
     /// Give out folds of this study only, or, if it is not there yet, of those created from now on.
     pub only: Option<String>,
 }
@@ -92,7 +98,7 @@ pub(crate) enum Input {
     /// Something happened.
     Event(Event),
     /// Something is to happen; the answer comes when it is durable.
-    Request { event: Event, answer: oneshot::Sender<Result<(), CoordinatorError>> },
+    Request { event: Event, answer: oneshot::Sender<Result<Answer, CoordinatorError>> },
     /// A worker opened a stream: where its messages go.
     Attach { session: SessionId, sender: mpsc::UnboundedSender<ToWorker> },
 }
@@ -152,11 +158,11 @@ impl Coordinator {
         self.inbox.send(Input::Event(event)).await.map_err(|_| CoordinatorError::Closed)
     }
 
-    /// Asks for something and waits until it is durable.
+    /// Asks for something and waits until what is answered is durable.
     ///
     /// # Errors
     /// It could not be recorded, it cannot be, or the loop is gone.
-    pub async fn ask(&self, event: Event) -> Result<(), CoordinatorError> {
+    pub async fn request(&self, event: Event) -> Result<Answer, CoordinatorError> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Input::Request { event, answer }).await.map_err(|_| CoordinatorError::Closed)?;
         answered.await.map_err(|_| CoordinatorError::Closed)?
@@ -180,7 +186,7 @@ impl Coordinator {
     /// Its name is taken, or it could not be recorded.
     pub async fn create(&self, study: NewStudy) -> Result<StudyRecord, CoordinatorError> {
         let name = study.spec.study.name.clone();
-        self.ask(Event::CreateStudy(Box::new(study))).await?;
+        self.request(Event::CreateStudy(Box::new(study))).await?;
         self.study(&name).await
     }
 
@@ -240,6 +246,17 @@ pub fn find_study(reader: &Reader, name: &str) -> Result<StudyRecord, Coordinato
             let known = reader.studies()?.into_iter().map(|study| study.name).collect();
             Err(CoordinatorError::NoStudy { name: name.to_owned(), known })
         }
+    }
+}
+
+/// The id of a study by its name: little work, for what is asked often.
+///
+/// # Errors
+/// As [`find_study`].
+pub fn find_study_id(reader: &Reader, name: &str) -> Result<StudyId, CoordinatorError> {
+    match reader.study_id(name)? {
+        Some(id) => Ok(id),
+        None => find_study(reader, name).map(|study| study.id),
     }
 }
 

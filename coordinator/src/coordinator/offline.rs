@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use foldwise_data::Locations;
-use foldwise_engine::scheduler::Event;
+use foldwise_engine::scheduler::{Answer, Event, OpenLeases};
+use foldwise_shared::ids::StudyId;
 use foldwise_shared::record::StudyRecord;
 use foldwise_shared::state::StudyState;
 use tokio::sync::{broadcast, watch};
 
 use super::running::Running;
-use super::{CoordinatorError, Options, find_study, prepare};
+use super::{CoordinatorError, Options, find_study, find_study_id, prepare};
 use crate::store::{Reader, Store};
 
 /// What a person wants of a study.
@@ -51,19 +52,37 @@ pub fn offline(database: &Path, change: Change) -> Result<StudyRecord, Coordinat
         Change::Unpause(name) => steer(database, name, Event::UnpauseStudy)?,
         Change::Stop(name) => steer(database, name, Event::StopStudy)?,
     };
+    handle(database, &name, event)?;
+    find_study(&Reader::open(database)?, &name)
+}
+
+/// Asks for something about a study of a database that no coordinator holds.
+///
+/// # Errors
+/// As [`offline`], or it is refused.
+pub fn request_offline(
+    database: &Path,
+    name: &str,
+    event: impl FnOnce(StudyId) -> Event,
+) -> Result<Answer, CoordinatorError> {
+    let study = find_study_id(&Reader::open_mended(database)?, name)?;
+    handle(database, name, event(study))
+}
+
+fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, CoordinatorError> {
     let store = Store::open(database)?;
     // Whatever its workers still train, a study that is stopped does not want it.
-    let forget_workers = matches!(event, Event::StopStudy(_));
-    let options = Options { forget_workers, only: Some(name.clone()), lease_ms: None };
+    let open_leases =
+        if matches!(event, Event::StopStudy(_)) { OpenLeases::Ended } else { OpenLeases::AsRecorded };
+    let options = Options { open_leases, only: Some(name.to_owned()), lease_ms: None };
     let running = Running::new(store, options, broadcast::channel(1).0, watch::channel(false).0)?;
-    running.only(event)?;
-    find_study(&Reader::open(database)?, &name)
+    running.only(event)
 }
 
 fn steer(
     database: &Path,
     name: String,
-    event: fn(foldwise_shared::ids::StudyId) -> Event,
+    event: fn(StudyId) -> Event,
 ) -> Result<(String, Event), CoordinatorError> {
     let study = find_study(&Reader::open_mended(database)?, &name)?;
     if study.state == StudyState::Ended {

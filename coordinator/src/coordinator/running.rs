@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldwise_engine::scheduler::{self, Command, Event, Scheduler, ToWorker, Write};
+use foldwise_engine::scheduler::{self, Answer, Command, Event, OpenLeases, Scheduler, ToWorker, Write};
 use foldwise_shared::ids::SessionId;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -34,6 +34,9 @@ pub(super) struct Running {
     draining: bool,
 }
 
+/// Who waits for an answer.
+type Asker = oneshot::Sender<Result<Answer, CoordinatorError>>;
+
 /// What a batch does once it is durable.
 #[derive(Default)]
 struct Outcome {
@@ -41,19 +44,23 @@ struct Outcome {
     sends: Vec<(SessionId, ToWorker)>,
     closes: Vec<SessionId>,
     drained: bool,
-    answers: Vec<oneshot::Sender<Result<(), CoordinatorError>>>,
+    answers: Vec<(Asker, Result<Answer, CoordinatorError>)>,
 }
 
 impl Outcome {
-    fn add(&mut self, commands: Vec<Command>) {
+    /// Takes what is to be done; gives back what is to be answered.
+    fn add(&mut self, commands: Vec<Command>) -> Result<Answer, CoordinatorError> {
+        let mut answer = Ok(Answer::Done);
         for command in commands {
             match command {
                 Command::Write(write) => self.writes.push(write),
                 Command::Send { session, message } => self.sends.push((session, message)),
                 Command::Close { session } => self.closes.push(session),
+                Command::Reply(reply) => answer = reply.map_err(CoordinatorError::from),
                 Command::Drained => self.drained = true,
             }
         }
+        answer
     }
 }
 
@@ -105,8 +112,9 @@ impl Running {
         }
     }
 
-    /// Handles one event and ends.
-    pub fn only(mut self, event: Event) -> Result<(), CoordinatorError> {
+    /// Handles one event, after whatever was due before it, and ends.
+    pub fn only(mut self, event: Event) -> Result<Answer, CoordinatorError> {
+        self.tick_if_due()?;
         let (answer, mut answered) = oneshot::channel();
         self.handle_batch(std::iter::once(Input::Request { event, answer }))?;
         answered.try_recv().map_err(|_| CoordinatorError::Closed)?
@@ -157,7 +165,7 @@ impl Running {
                         Event::Drain => self.draining = true,
                         _ => {}
                     }
-                    outcome.add(self.scheduler.handle(self.clock.now(), event));
+                    let _nobody_asked = outcome.add(self.scheduler.handle(self.clock.now(), event));
                 }
                 Input::Request { event: Event::CreateStudy(study), answer } => {
                     // A name is looked up in the store, so what comes before must be there.
@@ -165,16 +173,17 @@ impl Running {
                     let name = study.spec.study.name.clone();
                     match self.store.reader().and_then(|reader| reader.study(&name)) {
                         Ok(None) => {
-                            outcome.answers.push(answer);
-                            outcome.add(self.scheduler.handle(self.clock.now(), Event::CreateStudy(study)));
+                            let event = Event::CreateStudy(study);
+                            let reply = outcome.add(self.scheduler.handle(self.clock.now(), event));
+                            outcome.answers.push((answer, reply));
                         }
                         Ok(Some(_)) => drop(answer.send(Err(CoordinatorError::NameTaken(name)))),
                         Err(error) => drop(answer.send(Err(error.into()))),
                     }
                 }
                 Input::Request { event, answer } => {
-                    outcome.answers.push(answer);
-                    outcome.add(self.scheduler.handle(self.clock.now(), event));
+                    let reply = outcome.add(self.scheduler.handle(self.clock.now(), event));
+                    outcome.answers.push((answer, reply));
                 }
             }
         }
@@ -184,7 +193,7 @@ impl Running {
     fn commit(&mut self, outcome: Outcome) -> Result<(), StoreError> {
         if !outcome.writes.is_empty() {
             if let Err(error) = self.store.commit(&outcome.writes) {
-                for answer in outcome.answers {
+                for (answer, _) in outcome.answers {
                     drop(answer.send(Err(CoordinatorError::NotRecorded(error.to_string()))));
                 }
                 return self.start_over(error);
@@ -205,8 +214,8 @@ impl Running {
         for session in outcome.closes {
             self.sessions.remove(&session);
         }
-        for answer in outcome.answers {
-            drop(answer.send(Ok(())));
+        for (answer, reply) in outcome.answers {
+            drop(answer.send(reply));
         }
         if outcome.drained {
             self.drained.send_replace(true);
@@ -224,8 +233,11 @@ impl Running {
         tracing::error!(%error, "a commit failed; nothing of it was sent, and it is tried again");
         self.sessions.clear();
         std::thread::sleep(LONGEST_SLEEP);
-        match rebuild(&mut self.store, &Options { forget_workers: false, ..self.options.clone() }, self.clock)
-        {
+        match rebuild(
+            &mut self.store,
+            &Options { open_leases: OpenLeases::Renewed, ..self.options.clone() },
+            self.clock,
+        ) {
             Ok(scheduler) => self.scheduler = scheduler,
             Err(error) => return self.start_over(error),
         }
@@ -241,11 +253,11 @@ fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Schedul
     let defaults = scheduler::Options::default();
     let engine_options = scheduler::Options {
         lease_ms: options.lease_ms.unwrap_or(defaults.lease_ms),
-        forget_workers: options.forget_workers,
+        open_leases: options.open_leases,
     };
     let (scheduler, commands) = Scheduler::restore(snapshot, engine_options, clock.now());
     let mut outcome = Outcome::default();
-    outcome.add(commands);
+    let _nobody_asked = outcome.add(commands);
     if !outcome.writes.is_empty() {
         store.commit(&outcome.writes)?;
     }

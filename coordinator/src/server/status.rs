@@ -1,5 +1,6 @@
 //! From our errors to gRPC's codes: the only file that names them.
 
+use foldwise_engine::scheduler::{Answer, RefusalKind};
 use foldwise_proto::WIRE_VERSION;
 use foldwise_proto::convert::WireError;
 use tonic::{Code, Status};
@@ -13,6 +14,7 @@ pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
         CoordinatorError::NoStudy { .. } => Code::NotFound,
         CoordinatorError::NameTaken(_) => Code::AlreadyExists,
         CoordinatorError::Ended(_) => Code::FailedPrecondition,
+        CoordinatorError::Refused(refusal) => of_refusal(refusal.kind),
         CoordinatorError::Create(create) if create.is_user_error() => Code::InvalidArgument,
         CoordinatorError::Hindsight(HindsightError::Pruner { .. }) => Code::InvalidArgument,
         CoordinatorError::Create(_)
@@ -23,6 +25,19 @@ pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
         CoordinatorError::Closed | CoordinatorError::Panicked => Code::Unavailable,
     };
     Status::new(code, chain(&error))
+}
+
+fn of_refusal(kind: RefusalKind) -> Code {
+    match kind {
+        RefusalKind::NotFound => Code::NotFound,
+        RefusalKind::WrongState => Code::FailedPrecondition,
+        RefusalKind::UsedUp => Code::ResourceExhausted,
+        RefusalKind::LeaseGone => Code::Aborted,
+        RefusalKind::Invalid => Code::InvalidArgument,
+        RefusalKind::OutOfRange => Code::OutOfRange,
+        RefusalKind::Repeated => Code::AlreadyExists,
+        RefusalKind::Draining => Code::Unavailable,
+    }
 }
 
 /// A message that cannot be understood.
@@ -43,6 +58,11 @@ pub(super) fn no_trial(study: &str, number: u32) -> Status {
 /// A stream that does not begin with a hello.
 pub(super) fn no_hello() -> Status {
     Status::new(Code::InvalidArgument, "the first message of a session must be a hello")
+}
+
+/// The loop answered what was not asked: a mistake of ours.
+pub(super) fn wrong_answer(answer: &Answer) -> Status {
+    Status::new(Code::Internal, format!("the coordinator answered {answer:?}"))
 }
 
 /// A worker of another version.

@@ -1,11 +1,13 @@
-//! People's side of the wire: make, steer, query and watch studies.
+//! People's side of the wire: make, steer, query and watch studies, and evaluate trials.
 
 use std::pin::Pin;
 
 use foldwise_data::Locations;
-use foldwise_engine::scheduler::Event;
+use foldwise_engine::scheduler::{self, Event};
+use foldwise_proto::convert::{WireError, added, params_from, told};
 use foldwise_proto::v1::{self, study_service_server::StudyService};
-use foldwise_shared::ids::{StudyId, TrialNumber};
+use foldwise_shared::external::{DEFAULT_LEASE_MS, TrialReport};
+use foldwise_shared::ids::{LeaseId, StudyId, TrialNumber};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use foldwise_shared::state::StudyState;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::status;
-use crate::coordinator::{Coordinator, CoordinatorError, find_study, prepare};
+use crate::coordinator::{ASKER, Coordinator, CoordinatorError, find_study, find_study_id, prepare};
 use crate::hindsight;
 use crate::store::{TrialQuery, TrialSort};
 
@@ -23,6 +25,9 @@ use crate::store::{TrialQuery, TrialSort};
 const PAGE: u32 = 1_000;
 /// Trials whose curves are read ahead of the caller.
 const CURVES_AHEAD: usize = 4;
+
+/// The longest name of a program that asks for trials, in bytes.
+const ASKER_LENGTH: usize = 256;
 
 /// `StudyService` over a coordinator.
 #[derive(Clone)]
@@ -43,8 +48,30 @@ impl Studies {
         if study.state == StudyState::Ended {
             return Err(status::from_coordinator(CoordinatorError::Ended(name)));
         }
-        self.coordinator.ask(event(study.id)).await.map_err(status::from_coordinator)?;
+        self.coordinator.request(event(study.id)).await.map_err(status::from_coordinator)?;
         self.answer(&name).await
+    }
+
+    /// Asks the loop for something about a study.
+    async fn request(
+        &self,
+        name: String,
+        event: impl FnOnce(StudyId) -> Event,
+    ) -> Result<scheduler::Answer, Status> {
+        let found = self.coordinator.read(move |reader| find_study_id(reader, &name));
+        let study = found.await.map_err(status::from_coordinator)?;
+        self.coordinator.request(event(study)).await.map_err(status::from_coordinator)
+    }
+
+    async fn request_trial(
+        &self,
+        name: String,
+        event: impl FnOnce(StudyId) -> Event,
+    ) -> Answer<v1::TrialNow> {
+        match self.request(name, event).await? {
+            scheduler::Answer::Trial(now) => Ok(Response::new(now.into())),
+            other => Err(status::wrong_answer(&other)),
+        }
     }
 
     async fn answer(&self, name: &str) -> Answer<v1::Study> {
@@ -191,6 +218,50 @@ impl StudyService for Studies {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
+    async fn ask(&self, request: Request<v1::AskRequest>) -> Answer<v1::AskResponse> {
+        let v1::AskRequest { study, asker, lease_ms } = request.into_inner();
+        let asker = asker_name(asker)?;
+        let lease_ms = if lease_ms == 0 { DEFAULT_LEASE_MS } else { lease_ms };
+        match self.request(study, |study| Event::Ask { study, asker, lease_ms }).await? {
+            scheduler::Answer::Asked(asked) => Ok(Response::new(asked.into())),
+            other => Err(status::wrong_answer(&other)),
+        }
+    }
+
+    async fn report(&self, request: Request<v1::ReportRequest>) -> Answer<v1::TrialNow> {
+        let request = request.into_inner();
+        let report = TrialReport::from(&request);
+        let (trial, lease) = (TrialNumber(request.trial), request.lease.map(LeaseId));
+        self.request_trial(request.study, |study| Event::Report { study, trial, lease, report }).await
+    }
+
+    async fn tell(&self, request: Request<v1::TellRequest>) -> Answer<v1::TrialNow> {
+        let v1::TellRequest { study, trial, lease, outcome } = request.into_inner();
+        let told = told(outcome).map_err(|error| status::from_wire(&error))?;
+        let (trial, lease) = (TrialNumber(trial), lease.map(LeaseId));
+        self.request_trial(study, |study| Event::Tell { study, trial, lease, told }).await
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Answer<v1::TrialNow> {
+        let v1::RenewRequest { study, trial, lease } = request.into_inner();
+        let (trial, lease) = (TrialNumber(trial), lease.map(LeaseId));
+        self.request_trial(study, |study| Event::Renew { study, trial, lease }).await
+    }
+
+    async fn add_trial(&self, request: Request<v1::AddTrialRequest>) -> Answer<v1::TrialNow> {
+        let v1::AddTrialRequest { study, asker, params, outcome } = request.into_inner();
+        let asker = asker_name(asker)?;
+        let params = params_from(params).map_err(|error| status::from_wire(&error))?;
+        let told = added(outcome).map_err(|error| status::from_wire(&error))?;
+        self.request_trial(study, |study| Event::AddTrial { study, asker, params, told }).await
+    }
+
+    async fn enqueue_trial(&self, request: Request<v1::EnqueueTrialRequest>) -> Answer<v1::TrialNow> {
+        let v1::EnqueueTrialRequest { study, params } = request.into_inner();
+        let params = params_from(params).map_err(|error| status::from_wire(&error))?;
+        self.request_trial(study, |study| Event::Enqueue { study, params }).await
+    }
+
     async fn watch_study(&self, request: Request<v1::StudyRequest>) -> Answer<Self::WatchStudyStream> {
         // Subscribed first, so that nothing falls between the record and the first event.
         let mut events = self.coordinator.subscribe();
@@ -224,6 +295,15 @@ impl StudyService for Studies {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
+}
+
+/// What a program that asks calls itself; it stands in tables and lines.
+fn asker_name(name: String) -> Result<String, Status> {
+    if name.len() > ASKER_LENGTH || name.chars().any(char::is_control) {
+        let message = format!("use at most {ASKER_LENGTH} bytes without control characters");
+        return Err(status::from_wire(&WireError::wrong("asker", message)));
+    }
+    Ok(if name.is_empty() { ASKER.into() } else { name })
 }
 
 fn state_of(study: &StudyRecord) -> StudyEvent {

@@ -173,6 +173,17 @@ impl Reader {
         self.read(|tx| Ok(studies(tx, Some(name))?.pop()))
     }
 
+    /// The id of a study; none if there is none of that name.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn study_id(&self, name: &str) -> Result<Option<StudyId>, StoreError> {
+        self.read(|tx| {
+            let mut query = tx.prepare_cached("SELECT id FROM study WHERE name = ?1")?;
+            Ok(query.query_row([name], |row| row.get(0)).optional()?.map(StudyId))
+        })
+    }
+
     /// The names of all studies, oldest first.
     ///
     /// # Errors
@@ -416,9 +427,8 @@ fn epoch_record(row: &Row<'_>) -> rusqlite::Result<EpochRecord> {
         epoch: Epoch(row.get(3)?),
         train_loss: row.get(4)?,
         validation_loss: row.get(5)?,
-        // SQLite keeps NaN as null.
-        learning_rate: row.get::<_, Option<f64>>(6)?.unwrap_or(f64::NAN),
-        seconds: row.get::<_, Option<f64>>(7)?.unwrap_or(f64::NAN),
+        learning_rate: row.get(6)?,
+        seconds: row.get(7)?,
         diverged: row.get(8)?,
         at: Millis(row.get(9)?),
     })

@@ -5,8 +5,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::Fault;
 
 /// Append-only: entry n makes version n + 1 of version n.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema/0001_first.sql"), include_str!("schema/0002_decisions_and_order.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_first.sql"),
+    include_str!("schema/0002_decisions_and_order.sql"),
+    include_str!("schema/0003_leases_of_askers.sql"),
+];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -150,7 +150,8 @@ impl Loader {
     fn attempts(&mut self, tx: &Connection) -> Result<Vec<Span>, Fault> {
         let mut query = tx.prepare(
             "SELECT attempt.trial_id, attempt.fold, attempt.attempt, attempt.start_epoch, attempt.state, \
-             attempt.failure, attempt.lease_id, attempt.worker, attempt.device, lease.incarnation \
+             attempt.failure, attempt.lease_id, attempt.worker, attempt.device, lease.incarnation, \
+             lease.lease_ms, coalesce(lease.renewed_at, lease.granted_at) \
              FROM attempt JOIN lease ON lease.id = attempt.lease_id \
              ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
         )?;
@@ -173,6 +174,8 @@ impl Loader {
                 snapshot.open = Some(OpenAttempt {
                     lease: LeaseId(row.get(6)?),
                     worker: WorkerInfo { name: row.get(7)?, device: row.get(8)?, incarnation: row.get(9)? },
+                    lease_ms: row.get(10)?,
+                    renewed_at: Millis(row.get(11)?),
                 });
             }
             if let Some(class) = optional_word::<FailureClass>(row, 5)? {

@@ -37,6 +37,12 @@ pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
         Write::FoldState { study, trial, fold, state, value, best_epoch, at } => {
             fold_state(tx, (*study, *trial, *fold), *state, (*value, *best_epoch), *at)
         }
+        Write::Lease { lease, worker, lease_ms, at } => new_lease(tx, *lease, worker, *lease_ms, *at),
+        Write::LeaseRenewed { lease, at } => {
+            one(tx, "UPDATE lease SET renewed_at = ?2 WHERE id = ?1", params![lease.0, at.0], || {
+                format!("there is no lease {lease}")
+            })
+        }
         Write::AttemptStarted { key, lease, worker, start_epoch, at } => {
             attempt_started(tx, *key, *lease, worker, *start_epoch, *at)
         }
@@ -186,6 +192,22 @@ fn fold_state(
     log(tx, at, "fold-state", Subject::fold(study, trial, fold), &detail).map(drop)
 }
 
+fn new_lease(
+    tx: &Connection,
+    lease: LeaseId,
+    worker: &WorkerInfo,
+    lease_ms: Option<i64>,
+    at: Millis,
+) -> Result<(), Fault> {
+    one(
+        tx,
+        "INSERT INTO lease (id, worker_id, incarnation, state, granted_at, lease_ms) \
+         SELECT ?1, id, incarnation, 'active', ?3, ?4 FROM worker WHERE incarnation = ?2",
+        params![lease.0, worker.incarnation, at.0, lease_ms],
+        || format!("the worker {} of lease {lease} was never seen", worker.name),
+    )
+}
+
 fn attempt_started(
     tx: &Connection,
     key: AttemptKey,
@@ -195,13 +217,6 @@ fn attempt_started(
     at: Millis,
 ) -> Result<(), Fault> {
     let trial = trial_id(tx, key.study, key.trial)?;
-    one(
-        tx,
-        "INSERT INTO lease (id, worker_id, incarnation, state, granted_at) \
-         SELECT ?1, id, incarnation, 'active', ?3 FROM worker WHERE incarnation = ?2",
-        params![lease.0, worker.incarnation, at.0],
-        || format!("the worker {} of {key} never opened a stream", worker.name),
-    )?;
     one(
         tx,
         "UPDATE fold SET attempts = ?3 WHERE trial_id = ?1 AND fold = ?2 AND attempts < ?3",
@@ -244,13 +259,14 @@ fn attempt_ended(
         params![trial, fold, attempt, state.as_str(), failure.map(FailureClass::as_str), message, at.0],
         || format!("{key} does not run"),
     )?;
-    one(
-        tx,
-        "UPDATE lease SET state = 'ended', ended_at = ?4 WHERE state = 'active' AND id = \
-         (SELECT lease_id FROM attempt WHERE trial_id = ?1 AND fold = ?2 AND attempt = ?3)",
-        params![trial, fold, attempt, at.0],
-        || format!("{key} has no lease"),
-    )
+    // With the last attempt of a lease ends the lease.
+    tx.prepare_cached(
+        "UPDATE lease SET state = 'ended', ended_at = ?4 WHERE id = \
+         (SELECT lease_id FROM attempt WHERE trial_id = ?1 AND fold = ?2 AND attempt = ?3) \
+         AND NOT EXISTS (SELECT 1 FROM attempt WHERE lease_id = lease.id AND ended_at IS NULL)",
+    )?
+    .execute(params![trial, fold, attempt, at.0])?;
+    Ok(())
 }
 
 fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord) -> Result<(), Fault> {

@@ -56,6 +56,21 @@ impl Domain {
         }
     }
 
+    /// A number as this domain has it, where it is written as another kind of number: 3.0 for an int, 3 for a float.
+    pub fn typed(&self, value: &ParamValue) -> Option<ParamValue> {
+        let number = value.as_f64()?;
+        match self {
+            Self::Float { .. } => Some(ParamValue::Float(number)),
+            // Every whole number of this size is a float of its own.
+            Self::Int { .. } if libm::trunc(number) == number && number.abs() < 9.0e15 => {
+                Some(ParamValue::Int(number as i64))
+            }
+            Self::Choice(values) => values.iter().find(|choice| choice.as_f64() == Some(number)).cloned(),
+            Self::Fixed(fixed) if fixed.as_f64() == Some(number) => Some(fixed.clone()),
+            _ => None,
+        }
+    }
+
     /// How many values there are; none for a continuous param.
     pub fn cardinality(&self) -> Option<u64> {
         match self {

@@ -46,6 +46,16 @@ impl From<Domain> for Param {
 }
 
 impl Space {
+    /// The same params with each number as its domain has it: a whole one for an int, a real one for a float.
+    pub fn typed(&self, mut params: Params) -> Params {
+        for (name, value) in &mut params {
+            if let Some(typed) = self.0.get(name).and_then(|param| param.domain.typed(value)) {
+                *value = typed;
+            }
+        }
+        params
+    }
+
     /// Whether these are all the params of a trial, no more and no less, each with a value of its domain.
     ///
     /// # Errors

@@ -332,6 +332,11 @@ impl StudySpec {
         self.folds().saturating_mul(self.epochs())
     }
 
+    /// Epochs of a lease at most: a worker leases one fold, who asks for a trial gets all of its folds.
+    pub fn lease_epochs(&self) -> u32 {
+        if self.is_external() { self.whole_epochs() } else { self.epochs() }
+    }
+
     /// The folds of a trial.
     pub fn folds(&self) -> u32 {
         self.scheme().folds()

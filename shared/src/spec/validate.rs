@@ -291,12 +291,13 @@ fn check_budget(spec: &StudySpec) -> Result<(), SpecError> {
         return error("budget.trials", "a study of no trial finds nothing; use at least 1");
     }
     if let Some(total) = budget.total_epochs
-        && total < u64::from(spec.epochs())
+        && total < u64::from(spec.lease_epochs())
     {
-        let epochs = spec.epochs();
+        let epochs = spec.lease_epochs();
+        let what = if spec.is_external() { "trial" } else { "fold" };
         return error(
             "budget.total_epochs",
-            format!("{total} epochs are too few for one fold of {epochs}; use at least {epochs}"),
+            format!("{total} epochs are too few for one {what} of {epochs}; use at least {epochs}"),
         );
     }
     if let Some(text) = &budget.wall_time {

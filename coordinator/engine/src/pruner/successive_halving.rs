@@ -81,10 +81,10 @@ impl SuccessiveHalving {
         Self { ladder, rungs, trials: BTreeMap::new() }
     }
 
-    /// A fold is trained (again) from its start: the trial has come to no rung of it nor, so, to any behind it.
+    /// A fold is trained (again) from its start: the trial has come to no rung of it nor, so, to any behind those.
     pub fn start(&mut self, number: TrialNumber, fold: FoldIndex) {
-        let keep = self.rungs.partition_point(|rung| rung.fold < fold);
-        self.step_down(number, keep);
+        let Some(first) = self.rungs.iter().position(|rung| rung.fold == fold) else { return };
+        self.step_down(number, first);
         if let Some(climb) = self.trials.get_mut(&number) {
             for (value, rung) in climb.values.iter_mut().zip(&self.rungs) {
                 if rung.fold == fold {

@@ -62,6 +62,12 @@ pub fn has_more(spec: &StudySpec, number: TrialNumber) -> bool {
     spec.sampler.kind != SamplerKind::Grid || u64::from(number.0) < grid_len(spec)
 }
 
+/// These params and, for those that are left out, what the random sampler gives the trial `number`.
+pub fn completed(spec: &StudySpec, given: &Params, number: TrialNumber) -> Params {
+    // None only for a domain without values, which no study file has.
+    random::completed(spec, given.clone(), number).unwrap_or_default()
+}
+
 /// What the trial `number` is to try; none when the sampler has nothing more to give. `running` are the params of the
 /// trials that are not finished. The same arguments give the same bits on every machine.
 pub fn suggest(

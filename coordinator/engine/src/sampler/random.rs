@@ -10,14 +10,19 @@ use rand_distr::{Distribution, Uniform};
 use sha2::{Digest, Sha256};
 
 /// Always some: it never runs dry.
+pub(super) fn params(spec: &StudySpec, number: TrialNumber) -> Option<Params> {
+    completed(spec, Params::new(), number)
+}
+
+/// `params`, and a draw for every other param that such a trial has.
 ///
 /// A param draws from a stream of its own, chosen by its name, so that fixing or adding one leaves the draws of
 /// the others as they are.
-pub(super) fn params(spec: &StudySpec, number: TrialNumber) -> Option<Params> {
+pub(super) fn completed(spec: &StudySpec, mut params: Params, number: TrialNumber) -> Option<Params> {
     let rng = seed::rng(spec.study.seed, Stream::Suggest(number.0));
-    let mut params = Params::new();
     for name in spec.space.in_order() {
         if let Some(param) = spec.space.0.get(name)
+            && !params.contains_key(name)
             && spec.space.has(name, &params)
         {
             let mut rng = rng.clone();

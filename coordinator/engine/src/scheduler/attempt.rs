@@ -26,8 +26,6 @@ impl Scheduler {
         if !self.is_open(session, key) {
             return;
         }
-        let now = self.now;
-        let worker = self.worker_of(session).map(|worker| worker.info.name.clone()).unwrap_or_default();
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let epochs = study.spec.epochs();
         let Some(fold) = study.fold_mut(key) else { return };
@@ -42,9 +40,21 @@ impl Scheduler {
             self.give_back(key, FailureClass::Error, &message);
             return;
         }
-        let finite = |loss: f64| loss.is_finite().then_some(loss);
+        self.record_epoch(key, report);
+        self.judge_epoch(key);
+        self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
+    }
+
+    /// Records an epoch that is later than all of its fold before.
+    pub(super) fn record_epoch(&mut self, key: AttemptKey, report: EpochReport) {
+        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let Some(fold) = study.fold_mut(key) else { return };
+        let finite = |number: f64| number.is_finite().then_some(number);
         let validation_loss = finite(report.validation_loss);
+        fold.curve.resize((report.epoch.0 as usize).saturating_sub(1), None);
         fold.curve.push(Some(validation_loss.unwrap_or(f64::NAN)));
+        let holder = fold.open.as_ref().and_then(|open| self.workers.get(&open.incarnation));
+        let worker = holder.map(|worker| worker.info.name.clone()).unwrap_or_default();
         study.spent += 1;
         study.reserved -= 1;
         let record = EpochRecord {
@@ -54,22 +64,21 @@ impl Scheduler {
             epoch: report.epoch,
             train_loss: finite(report.train_loss),
             validation_loss,
-            learning_rate: report.learning_rate,
-            seconds: report.seconds,
+            learning_rate: finite(report.learning_rate),
+            seconds: finite(report.seconds),
             diverged: validation_loss.is_none(),
-            at: now,
+            at: self.now,
         };
         self.write(Write::Epoch { study: key.study, record, worker });
-        self.judge_epoch(key);
-        self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
     }
 
-    /// Tells the pruner of a fold's last epoch. A loss that is not finite is for the worker to end: the fold diverged.
-    fn judge_epoch(&mut self, key: AttemptKey) {
+    /// Tells the pruner of a fold's last epoch. A worker's loss that is not finite is for the worker to end: the fold
+    /// diverged.
+    pub(super) fn judge_epoch(&mut self, key: AttemptKey) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
-        if fold.has_diverged() {
+        if fold.has_diverged() && !study.spec.is_external() {
             return;
         }
         let (epoch, finished) = (Epoch(fold.curve.len() as u32), trial.finished());
@@ -93,7 +102,7 @@ impl Scheduler {
         self.send(session, ToWorker::EndRecorded { key });
     }
 
-    fn end_as_planned(&mut self, key: AttemptKey, stopped: bool) {
+    pub(super) fn end_as_planned(&mut self, key: AttemptKey, stopped: bool) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
@@ -102,7 +111,7 @@ impl Scheduler {
             self.after_stop(key);
             return;
         }
-        let best = fold.best(&study.spec).filter(|_| !fold.has_diverged());
+        let best = fold.best(&study.spec).filter(|_| study.spec.is_external() || !fold.has_diverged());
         let Some((value, best_epoch)) = best else {
             let (class, message) = if fold.curve.is_empty() {
                 (FailureClass::Error, "it finished without an epoch")
@@ -113,7 +122,7 @@ impl Scheduler {
             return;
         };
         self.end_attempt(key, AttemptState::Complete, None, None, Some(value));
-        self.complete_fold(key, value, best_epoch);
+        self.complete_fold(key, value, Some(best_epoch), true);
     }
 
     pub(super) fn failed(
@@ -153,6 +162,11 @@ impl Scheduler {
             return;
         }
         let tries = *failures;
+        self.fail_fold(key, class, tries, message);
+    }
+
+    /// A fold has failed for good, after so many attempts that ended so, and its trial with it.
+    pub(super) fn fail_fold(&mut self, key: AttemptKey, class: FailureClass, tries: u32, message: &str) {
         self.set_fold_state(key, TrialState::Failed);
         let tries = if tries > 1 { format!(" (attempt {tries} that ended so)") } else { String::new() };
         self.end_trial(
@@ -164,7 +178,7 @@ impl Scheduler {
     }
 
     /// After an attempt ended without an end of its fold: the fold waits again, or goes down with its trial.
-    fn after_stop(&mut self, key: AttemptKey) {
+    pub(super) fn after_stop(&mut self, key: AttemptKey) {
         let Some(study) = self.studies.get(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
         match &trial.ending {
@@ -189,7 +203,7 @@ impl Scheduler {
         let planned = study.spec.epochs();
         let Some(fold) = study.fold_mut(key) else { return };
         let Some(open) = fold.open.take() else { return };
-        let epochs = fold.curve.len() as u32;
+        let epochs = fold.recorded();
         study.reserved -= u64::from(planned - epochs);
         if !open.expired {
             study.training -= 1;
@@ -198,6 +212,9 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&open.incarnation) {
             worker.attempts.remove(&key);
             name.clone_from(&worker.info.name);
+            if worker.session.is_none() && worker.attempts.is_empty() {
+                self.workers.remove(&open.incarnation);
+            }
         }
         let at = self.now;
         self.write(Write::AttemptEnded { key, state, failure, message, worker: name, value, epochs, at });

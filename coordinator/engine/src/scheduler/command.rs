@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldwise_shared::decision::Decision;
+use foldwise_shared::external::{Asked, TrialNow};
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
 };
@@ -13,6 +14,7 @@ use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, Tri
 use foldwise_shared::value::Params;
 
 use super::event::{DataInfo, NewStudy, WorkerInfo};
+use super::refusal::Refusal;
 
 /// Something to do, in the order given. Nothing is sent before every write that came before it is durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,8 @@ pub enum Command {
         /// The stream.
         session: SessionId,
     },
+    /// The answer to [`super::Event::Ask`] and the others that have one, at most one an event.
+    Reply(Result<Answer, Refusal>),
     /// After [`super::Event::Drain`]: nothing runs any more.
     Drained,
 }
@@ -123,7 +127,25 @@ pub enum Write {
         /// When.
         at: Millis,
     },
-    /// A fold was leased: a new lease and a new attempt, which is now the fold's newest.
+    /// A new lease, for attempts that start now; it ends with the last of them.
+    Lease {
+        /// The lease.
+        lease: LeaseId,
+        /// Who got it.
+        worker: WorkerInfo,
+        /// How long it lasts without a word; none for a worker's.
+        lease_ms: Option<i64>,
+        /// When.
+        at: Millis,
+    },
+    /// Whoever asked for a trial was heard of.
+    LeaseRenewed {
+        /// The lease.
+        lease: LeaseId,
+        /// When.
+        at: Millis,
+    },
+    /// A fold was leased: a new attempt, which is now the fold's newest.
     AttemptStarted {
         /// The attempt.
         key: AttemptKey,
@@ -136,7 +158,7 @@ pub enum Write {
         /// When.
         at: Millis,
     },
-    /// An attempt ended, and its lease with it.
+    /// An attempt ended, and its lease if it was the last of it.
     AttemptEnded {
         /// The attempt.
         key: AttemptKey,
@@ -243,4 +265,15 @@ impl Assignment {
     pub fn attempt(&self) -> Attempt {
         self.key.attempt
     }
+}
+
+/// What is answered to an event that asks for something.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// A trial to evaluate.
+    Asked(Asked),
+    /// Where the trial is now.
+    Trial(TrialNow),
 }

@@ -8,6 +8,7 @@ use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use super::Scheduler;
 use super::command::{Assignment, ToWorker, Write};
 use super::study::{Fold, Open, Trial};
+use crate::sampler::Suggestion;
 
 impl Scheduler {
     /// Fills the free slots: workers in the order of their incarnations, one fold each in turn.
@@ -19,7 +20,7 @@ impl Scheduler {
             let free: Vec<String> = self
                 .workers
                 .iter()
-                .filter(|(_, worker)| worker.is_free(self.now, self.options.lease_ms))
+                .filter(|(_, worker)| worker.is_free(self.now))
                 .map(|(incarnation, _)| incarnation.clone())
                 .collect();
             let mut leased = false;
@@ -38,8 +39,7 @@ impl Scheduler {
         for study in
             self.studies.values().filter(|study| study.state == StudyState::Running && study.training == 0)
         {
-            let mut connected =
-                self.workers.values().filter(|worker| worker.hears(self.now, self.options.lease_ms));
+            let mut connected = self.workers.values().filter(|worker| worker.hears(self.now));
             let excuses = connected.try_fold(None, |_, worker| worker.unfit.get(&study.id).map(Some));
             if let Some(Some(message)) = excuses {
                 unfit.push((study.id, format!("no worker can train it: {message}")));
@@ -75,7 +75,8 @@ impl Scheduler {
         let mut studies: Vec<(u32, StudyId)> = self
             .studies
             .values()
-            .filter(|study| study.state == StudyState::Running && !worker.unfit.contains_key(&study.id))
+            .filter(|study| study.state == StudyState::Running && !study.spec.is_external())
+            .filter(|study| !worker.unfit.contains_key(&study.id))
             .map(|study| (study.training, study.id))
             .collect();
         studies.sort_unstable();
@@ -106,10 +107,15 @@ impl Scheduler {
         if races && study.spec.data.release == Release::Auto { study.next_waiting(false) } else { None }
     }
 
-    fn create_trial(&mut self, id: StudyId) -> Option<TrialNumber> {
+    pub(super) fn create_trial(&mut self, id: StudyId) -> Option<TrialNumber> {
+        let suggestion = self.studies.get_mut(&id)?.next_suggestion()?;
+        self.add_trial(id, suggestion)
+    }
+
+    /// A new trial with these params, in state Waiting; none if there is no such study.
+    pub(super) fn add_trial(&mut self, id: StudyId, suggestion: Suggestion) -> Option<TrialNumber> {
         let at = self.now;
         let study = self.studies.get_mut(&id)?;
-        let suggestion = study.next_suggestion()?;
         let number = study.next_number;
         study.next_number = TrialNumber(number.0 + 1);
         let folds = study.spec.folds();
@@ -126,48 +132,63 @@ impl Scheduler {
     }
 
     fn lease(&mut self, incarnation: &str, study: StudyId, trial: TrialNumber, fold: FoldIndex) {
-        let Some(worker) = self.workers.get(incarnation).map(|worker| worker.info.clone()) else { return };
-        let session = self.workers.get(incarnation).and_then(|worker| worker.session);
-        let before = AttemptKey { study, trial, fold, attempt: Attempt(0) };
-        self.bury_expired(before);
-        let lease = LeaseId(self.last_lease.0 + 1);
-        self.last_lease = lease;
-        let Some(found) = self.studies.get_mut(&study) else { return };
-        found.reserved += u64::from(found.spec.epochs());
-        found.training += 1;
+        let place = AttemptKey { study, trial, fold, attempt: Attempt(0) };
+        self.bury_expired(place);
+        let Some(lease) = self.grant(incarnation, None) else { return };
+        let Some(key) = self.open_attempt(place, lease, incarnation) else { return };
+        let Some(found) = self.studies.get(&study) else { return };
         let (spec, data) = (found.spec.clone(), found.data.clone());
-        let Some(target) = found.active.get_mut(&trial) else { return };
-        let (params, first) = (target.params.clone(), target.state == TrialState::Waiting);
-        let Some(slot) = target.folds.get_mut(fold.0 as usize) else { return };
-        let key = AttemptKey { attempt: Attempt(slot.last_attempt.0 + 1), ..before };
-        slot.last_attempt = key.attempt;
-        slot.curve.clear();
-        found.pruner.start(trial, fold);
-        slot.open = Some(Open {
-            attempt: key.attempt,
-            incarnation: incarnation.to_owned(),
-            expired: false,
-            stopping: None,
-        });
-        if let Some(holder) = self.workers.get_mut(incarnation) {
-            holder.attempts.insert(key);
-        }
-        let (start_epoch, at) = (Epoch(0), self.now);
-        self.write(Write::AttemptStarted { key, lease, worker, start_epoch, at });
-        self.set_fold_state(key, TrialState::Running);
-        if first {
-            self.set_trial_state(study, trial, TrialState::Running, None, None);
-        }
-        if let Some(session) = session {
+        let Some(params) = found.active.get(&trial).map(|trial| trial.params.clone()) else { return };
+        if let Some(session) = self.workers.get(incarnation).and_then(|worker| worker.session) {
             let seed = fold_seed(spec.study.seed, fold.0);
-            let assignment = Assignment { lease, key, params, spec, data, seed, start_epoch };
+            let assignment = Assignment { lease, key, params, spec, data, seed, start_epoch: Epoch(0) };
             self.send(session, ToWorker::Assign(Box::new(assignment)));
         }
     }
 
+    /// A new lease for a worker; with `lease_ms` one that lasts so long.
+    pub(super) fn grant(&mut self, incarnation: &str, lease_ms: Option<i64>) -> Option<LeaseId> {
+        let worker = self.workers.get(incarnation)?.info.clone();
+        let lease = LeaseId(self.last_lease.0 + 1);
+        self.last_lease = lease;
+        self.write(Write::Lease { lease, worker, lease_ms, at: self.now });
+        Some(lease)
+    }
+
+    /// Opens the next attempt at a fold, of which none is open, for a worker.
+    pub(super) fn open_attempt(
+        &mut self,
+        place: AttemptKey,
+        lease: LeaseId,
+        incarnation: &str,
+    ) -> Option<AttemptKey> {
+        let holder = self.workers.get_mut(incarnation)?;
+        let study = self.studies.get_mut(&place.study)?;
+        let epochs = u64::from(study.spec.epochs());
+        let trial = study.active.get_mut(&place.trial)?;
+        let first = trial.state == TrialState::Waiting;
+        let fold = trial.folds.get_mut(place.fold.0 as usize)?;
+        let key = AttemptKey { attempt: Attempt(fold.last_attempt.0 + 1), ..place };
+        fold.last_attempt = key.attempt;
+        fold.curve.clear();
+        let incarnation = incarnation.to_owned();
+        fold.open = Some(Open { attempt: key.attempt, incarnation, expired: false, stopping: None });
+        study.pruner.start(key.trial, key.fold);
+        study.reserved += epochs;
+        study.training += 1;
+        holder.attempts.insert(key);
+        let worker = holder.info.clone();
+        self.write(Write::AttemptStarted { key, lease, worker, start_epoch: Epoch(0), at: self.now });
+        self.set_fold_state(key, TrialState::Running);
+        if first {
+            self.set_trial_state(key.study, key.trial, TrialState::Running, None, None);
+        }
+        Some(key)
+    }
+
     /// Where nothing is in training and the epochs that are left are reserved by attempts whose workers fell silent,
     /// these are waited for no longer.
-    fn free_epochs(&mut self, id: StudyId) {
+    pub(super) fn free_epochs(&mut self, id: StudyId) {
         let Some(study) = self.studies.get(&id) else { return };
         if study.training > 0 || study.reserved == 0 || study.has_epochs() {
             return;
@@ -182,7 +203,7 @@ impl Scheduler {
     }
 
     /// The fold is given to another: the attempt whose worker fell silent is dead from now on.
-    fn bury_expired(&mut self, place: AttemptKey) {
+    pub(super) fn bury_expired(&mut self, place: AttemptKey) {
         let Some(fold) = self.studies.get_mut(&place.study).and_then(|study| study.fold_mut(place)) else {
             return;
         };

@@ -99,13 +99,19 @@ impl Scheduler {
         self.end_trial(study, trial, TrialState::Pruned, decision.reason(fold, epoch));
     }
 
-    /// A fold has its value: the pruner gets it, and judges the trial unless it was the last one.
-    pub(super) fn complete_fold(&mut self, key: AttemptKey, value: f64, best_epoch: Epoch) {
+    /// A fold has its value: the pruner gets it, and judges the trial if it is `judged` and this was not the last one.
+    pub(super) fn complete_fold(
+        &mut self,
+        key: AttemptKey,
+        value: f64,
+        best_epoch: Option<Epoch>,
+        judged: bool,
+    ) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get_mut(&key.trial) else { return };
         let Some(fold) = trial.folds.get_mut(key.fold.0 as usize) else { return };
         fold.value = Some(value);
-        fold.best_epoch = Some(best_epoch);
+        fold.best_epoch = best_epoch;
         fold.state = TrialState::Complete;
         let finished = trial.finished();
         let whole = finished.len() == trial.folds.len();
@@ -115,7 +121,7 @@ impl Scheduler {
             fold: key.fold,
             curve: &fold.curve,
             finished: &finished,
-            judged: !whole,
+            judged: judged && !whole,
         };
         let decision = study.pruner.fold_end(&standing).prune();
         let (trial_value, std) = trial.value();
@@ -290,7 +296,8 @@ impl Scheduler {
         self.draining = true;
         self.drained = false;
         let mut stopped = Vec::new();
-        for study in self.studies.values_mut() {
+        // Who asked for a trial goes on with it until the next coordinator is there.
+        for study in self.studies.values_mut().filter(|study| !study.spec.is_external()) {
             for (number, trial) in &mut study.active {
                 for (index, fold) in trial.folds.iter_mut().enumerate() {
                     let Some(open) = fold.open.as_mut().filter(|open| open.stopping.is_none()) else {
@@ -329,7 +336,7 @@ impl Study {
         self.spec.budget.trials.is_some_and(|trials| self.next_number.0 >= trials)
     }
 
-    fn end_reason(&self) -> String {
+    pub(super) fn end_reason(&self) -> String {
         if !self.has_epochs() {
             "budget.total_epochs is used up".into()
         } else if self.trials_are_used_up() {

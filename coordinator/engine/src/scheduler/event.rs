@@ -1,8 +1,10 @@
 //! What the scheduler is told.
 
-use foldwise_shared::ids::{AttemptKey, Epoch, SessionId, StudyId};
+use foldwise_shared::external::{Told, TrialReport};
+use foldwise_shared::ids::{AttemptKey, Epoch, LeaseId, SessionId, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::FailureClass;
+use foldwise_shared::value::Params;
 
 /// Something that happened outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +95,65 @@ pub enum Event {
     },
     /// The coordinator wants to end: no new leases; running epochs end and are recorded.
     Drain,
+    /// A program asks for a trial of a study with an external objective. This and what follows has a
+    /// [`super::Command::Reply`].
+    Ask {
+        /// The study.
+        study: StudyId,
+        /// What the program calls itself.
+        asker: String,
+        /// How long its lease is to last without a word.
+        lease_ms: i64,
+    },
+    /// What it measured on the way.
+    Report {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The lease; without it, the trial's newest.
+        lease: Option<LeaseId>,
+        /// The measurement.
+        report: TrialReport,
+    },
+    /// What came of the trial.
+    Tell {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The lease; without it, the trial's newest.
+        lease: Option<LeaseId>,
+        /// The outcome.
+        told: Told,
+    },
+    /// It is still at it.
+    Renew {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The lease; without it, the trial's newest.
+        lease: Option<LeaseId>,
+    },
+    /// A person wants these params to be tried next, in a study of any kind.
+    Enqueue {
+        /// The study.
+        study: StudyId,
+        /// The params; those that are left out are drawn at random.
+        params: Params,
+    },
+    /// A person knows what comes of these params, in a study with an external objective.
+    AddTrial {
+        /// The study.
+        study: StudyId,
+        /// Who says so.
+        asker: String,
+        /// All params.
+        params: Params,
+        /// What came of them.
+        told: Told,
+    },
 }
 
 /// A study that was checked and is to be recorded.

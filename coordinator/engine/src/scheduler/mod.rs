@@ -9,7 +9,10 @@ mod attempt;
 mod command;
 mod dispatch;
 mod ending;
+mod enqueue;
 mod event;
+mod external;
+mod refusal;
 mod restore;
 mod snapshot;
 mod study;
@@ -23,8 +26,9 @@ use std::collections::BTreeMap;
 use foldwise_shared::ids::{LeaseId, Millis, SessionId, StudyId};
 use foldwise_shared::state::{FailureClass, StudyState};
 
-pub use self::command::{Assignment, Command, ToWorker, Write};
+pub use self::command::{Answer, Assignment, Command, ToWorker, Write};
 pub use self::event::{DataInfo, EpochReport, Event, NewStudy, WorkerInfo};
+pub use self::refusal::{Refusal, RefusalKind};
 pub use self::snapshot::{FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot};
 use self::study::Study;
 use self::worker::Worker;
@@ -34,14 +38,26 @@ use self::worker::Worker;
 pub struct Options {
     /// How long a lease lasts without a word from the worker.
     pub lease_ms: i64,
-    /// After a restart: the workers of before can never come back, so what they held is free at once.
-    pub forget_workers: bool,
+    /// What becomes of the leases that are open when a scheduler is restored.
+    pub open_leases: OpenLeases,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease_ms: 30_000, forget_workers: false }
+        Self { lease_ms: 30_000, open_leases: OpenLeases::Renewed }
     }
+}
+
+/// What becomes of the leases that are open when a scheduler is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OpenLeases {
+    /// Each gets a full lease time: nobody could renew one while no coordinator was there.
+    #[default]
+    Renewed,
+    /// The same, but one that says itself how long it lasts does so: for a coordinator that is there for one event only.
+    AsRecorded,
+    /// Their holders can never come back, so what they held is free at once.
+    Ended,
 }
 
 /// How often running time is recorded.
@@ -104,6 +120,30 @@ impl Scheduler {
             Event::Tick => self.expire_leases(),
             Event::Overslept { gap } => self.extend_leases(gap),
             Event::Drain => self.drain(),
+            Event::Ask { study, asker, lease_ms } => {
+                let answer = self.ask(study, asker, lease_ms);
+                self.reply(answer);
+            }
+            Event::Report { study, trial, lease, report } => {
+                let answer = self.report(study, trial, lease, report);
+                self.reply(answer);
+            }
+            Event::Tell { study, trial, lease, told } => {
+                let answer = self.tell(study, trial, lease, &told);
+                self.reply(answer);
+            }
+            Event::Renew { study, trial, lease } => {
+                let answer = self.renew(study, trial, lease);
+                self.reply(answer);
+            }
+            Event::Enqueue { study, params } => {
+                let answer = self.enqueue(study, &params);
+                self.reply(answer);
+            }
+            Event::AddTrial { study, asker, params, told } => {
+                let answer = self.add_told(study, asker, params, &told);
+                self.reply(answer);
+            }
         }
         self.end_by_time();
         self.dispatch();
@@ -120,13 +160,17 @@ impl Scheduler {
             .workers
             .values()
             .filter(|worker| self.has_unexpired(worker))
-            .map(|worker| worker.heard_at.plus(self.options.lease_ms));
+            .map(|worker| worker.heard_at.plus(worker.lease_ms));
         let budgets = self
             .studies
             .values()
             .filter(|study| study.training > 0 && study.state != StudyState::Stopping)
             .filter_map(|study| study.time_left().map(|left| self.now.plus(left.max(0))));
         leases.chain(budgets).min()
+    }
+
+    fn reply(&mut self, answer: Result<Answer, Refusal>) {
+        self.sends.push(Command::Reply(answer));
     }
 
     fn write(&mut self, write: Write) {

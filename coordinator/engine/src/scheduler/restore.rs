@@ -8,12 +8,11 @@ use super::ending::is_setting_error;
 use super::snapshot::{Snapshot, StudySnapshot, TrialSnapshot};
 use super::study::{Fold, Open, StopOrder, Study, Trial};
 use super::worker::Worker;
-use super::{FAILED_IN_A_ROW, Options, Scheduler};
+use super::{FAILED_IN_A_ROW, OpenLeases, Options, Scheduler};
 use crate::pruner::FoundFold;
 
 impl Scheduler {
-    /// A scheduler that goes on where the store ends. Every open lease gets a full lease time, or ends at once if
-    /// the workers of before are forgotten. The commands are to be carried out before the first event.
+    /// A scheduler that goes on where the store ends. What becomes of open leases is among the options. The commands are to be carried out before the first event.
     pub fn restore(snapshot: Snapshot, options: Options, now: Millis) -> (Self, Vec<Command>) {
         let mut scheduler = Self {
             options,
@@ -32,7 +31,7 @@ impl Scheduler {
         for study in snapshot.studies {
             scheduler.restore_study(study, &mut open);
         }
-        if options.forget_workers {
+        if options.open_leases == OpenLeases::Ended {
             for key in open {
                 scheduler.give_back(key, FailureClass::Preempted, "the coordinator was restarted");
             }
@@ -76,17 +75,22 @@ impl Scheduler {
                 let attempt = fold.last_attempt;
                 let key =
                     AttemptKey { study: snapshot.id, trial: number, fold: FoldIndex(index as u32), attempt };
+                let recorded = fold.curve.iter().flatten().count() as u64;
                 let holder = fold.open.map(|holder| {
                     let incarnation = holder.worker.incarnation.clone();
-                    let now = self.now;
+                    let heard_at = match (self.options.open_leases, holder.lease_ms) {
+                        (OpenLeases::AsRecorded, Some(_)) => holder.renewed_at.min(self.now),
+                        _ => self.now,
+                    };
+                    let lease_ms = holder.lease_ms.unwrap_or(self.options.lease_ms);
                     let worker = self
                         .workers
                         .entry(incarnation.clone())
-                        .or_insert_with(|| Worker::new(holder.worker, now));
+                        .or_insert_with(|| Worker::new(holder.worker, heard_at, lease_ms));
                     worker.attempts.insert(key);
                     open.push(key);
                     study.training += 1;
-                    study.reserved += planned.saturating_sub(fold.curve.len() as u64);
+                    study.reserved += planned.saturating_sub(recorded);
                     let stopping = trial.ending.map(|_| StopOrder::Now);
                     Open { attempt, incarnation, expired: false, stopping }
                 });

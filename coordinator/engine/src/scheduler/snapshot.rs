@@ -89,4 +89,8 @@ pub struct OpenAttempt {
     pub lease: LeaseId,
     /// Who holds it.
     pub worker: WorkerInfo,
+    /// How long the lease lasts without a word; none for a worker's.
+    pub lease_ms: Option<i64>,
+    /// When it was granted or last renewed, as far as that is recorded.
+    pub renewed_at: Millis,
 }

@@ -92,7 +92,12 @@ impl Fold {
 
     /// Whether a loss was not finite.
     pub fn has_diverged(&self) -> bool {
-        self.curve.iter().any(|loss| loss.is_none_or(f64::is_nan))
+        self.curve.iter().flatten().any(|loss| loss.is_nan())
+    }
+
+    /// The epochs of the newest attempt that are recorded.
+    pub fn recorded(&self) -> u32 {
+        self.curve.iter().flatten().count() as u32
     }
 
     /// The least loss of the curve (the greatest, where more is better) and its epoch.
@@ -187,9 +192,9 @@ impl Study {
         self.active.get(&key.trial)?.folds.get(key.fold.0 as usize)
     }
 
-    /// Whether the epochs of one more attempt are left in the budget.
+    /// Whether the epochs of one more lease are left in the budget.
     pub fn has_epochs(&self) -> bool {
-        let wanted = self.spent + self.reserved + u64::from(self.spec.epochs());
+        let wanted = self.spent + self.reserved + u64::from(self.spec.lease_epochs());
         self.spec.budget.total_epochs.is_none_or(|total| wanted <= total)
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Worker {
     /// The absolute number of slots; 0 until it said so on this stream.
     pub slots: u32,
     pub heard_at: Millis,
+    /// How long its leases last without a word.
+    pub lease_ms: i64,
     /// Its open attempts.
     pub attempts: BTreeSet<AttemptKey>,
     /// The studies it cannot train, and why.
@@ -25,30 +27,31 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(info: WorkerInfo, now: Millis) -> Self {
+    pub fn new(info: WorkerInfo, heard_at: Millis, lease_ms: i64) -> Self {
         Self {
             info,
             session: None,
             slots: 0,
-            heard_at: now,
+            heard_at,
+            lease_ms,
             attempts: BTreeSet::new(),
             unfit: BTreeMap::new(),
         }
     }
 
     /// Nothing was heard of it for a whole lease time.
-    pub fn is_silent(&self, now: Millis, lease_ms: i64) -> bool {
-        self.heard_at.plus(lease_ms) <= now
+    pub fn is_silent(&self, now: Millis) -> bool {
+        self.heard_at.plus(self.lease_ms) <= now
     }
 
     /// Whether what it is told arrives, as far as one can know: a silent worker's stream only looks open.
-    pub fn hears(&self, now: Millis, lease_ms: i64) -> bool {
-        self.session.is_some() && !self.is_silent(now, lease_ms)
+    pub fn hears(&self, now: Millis) -> bool {
+        self.session.is_some() && !self.is_silent(now)
     }
 
     /// Whether it can take one more attempt.
-    pub fn is_free(&self, now: Millis, lease_ms: i64) -> bool {
-        self.attempts.len() < self.slots as usize && self.hears(now, lease_ms)
+    pub fn is_free(&self, now: Millis) -> bool {
+        self.attempts.len() < self.slots as usize && self.hears(now)
     }
 }
 
@@ -56,9 +59,11 @@ impl Scheduler {
     pub(super) fn hello(&mut self, session: SessionId, info: WorkerInfo, held: &[AttemptKey]) {
         let incarnation = info.incarnation.clone();
         self.write(Write::Worker { worker: info.clone(), at: self.now });
-        let now = self.now;
-        let worker =
-            self.workers.entry(incarnation.clone()).or_insert_with(|| Worker::new(info.clone(), now));
+        let (now, lease_ms) = (self.now, self.options.lease_ms);
+        let worker = self
+            .workers
+            .entry(incarnation.clone())
+            .or_insert_with(|| Worker::new(info.clone(), now, lease_ms));
         worker.info = info;
         worker.slots = 0;
         let replaced = worker.session.replace(session);
@@ -67,7 +72,6 @@ impl Scheduler {
             self.sends.push(Command::Close { session: replaced });
         }
         self.sessions.insert(session, incarnation.clone());
-        let lease_ms = self.options.lease_ms;
         self.send(session, ToWorker::Welcome { lease_ms, heartbeat_ms: (lease_ms / 3).max(1) });
         self.heard(session);
 
@@ -102,10 +106,16 @@ impl Scheduler {
         self.workers.get_mut(self.sessions.get(&session)?)
     }
 
-    /// Any word of a worker renews its leases, expired ones too.
     pub(super) fn heard(&mut self, session: SessionId) {
+        if let Some(incarnation) = self.sessions.get(&session).cloned() {
+            self.renew_leases(&incarnation);
+        }
+    }
+
+    /// Any word of a worker renews its leases, expired ones too.
+    pub(super) fn renew_leases(&mut self, incarnation: &str) {
         let now = self.now;
-        let Some(worker) = self.worker_of(session) else { return };
+        let Some(worker) = self.workers.get_mut(incarnation) else { return };
         worker.heard_at = now;
         let attempts: Vec<AttemptKey> = worker.attempts.iter().copied().collect();
         for key in attempts {
@@ -164,18 +174,15 @@ impl Scheduler {
     }
 
     pub(super) fn expire_leases(&mut self) {
-        let lease_ms = self.options.lease_ms;
         let silent: Vec<AttemptKey> = self
             .workers
             .values()
-            .filter(|worker| worker.is_silent(self.now, lease_ms))
+            .filter(|worker| worker.is_silent(self.now))
             .flat_map(|worker| worker.attempts.iter().copied())
             .collect();
         for key in silent {
             self.expire(key);
         }
-        let forgotten = |worker: &Worker| worker.session.is_none() && worker.attempts.is_empty();
-        self.workers.retain(|_, worker| !forgotten(worker));
     }
 
     /// The lease of an attempt ran out: its fold is queued again, but until somebody takes it the worker may come

@@ -22,10 +22,8 @@ pub(super) fn line(view: &View, event: &StudyEvent, verbose: bool) -> Option<Str
         }
         StudyEvent::Epoch { record, .. } if verbose => {
             let loss = record.validation_loss.map_or_else(|| "diverged".to_owned(), short);
-            format!(
-                "trial {} fold {} epoch {}: {loss} ({:.1} s)",
-                record.trial, record.fold, record.epoch, record.seconds
-            )
+            let seconds = record.seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
+            format!("trial {} fold {} epoch {}: {loss}{seconds}", record.trial, record.fold, record.epoch)
         }
         StudyEvent::AttemptStarted { .. } | StudyEvent::Epoch { .. } => return None,
         StudyEvent::AttemptStopped { trial, fold, worker } if verbose => {

@@ -119,8 +119,8 @@ fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<
             record.epoch.to_string(),
             optional(&record.train_loss),
             optional(&record.validation_loss),
-            record.learning_rate.to_string(),
-            record.seconds.to_string(),
+            optional(&record.learning_rate),
+            optional(&record.seconds),
             record.diverged.to_string(),
             record.at.0.to_string(),
         ])?;

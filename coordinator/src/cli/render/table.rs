@@ -280,8 +280,8 @@ fn curve(records: &[EpochRecord]) -> String {
             record.epoch.to_string(),
             loss(record.train_loss),
             loss(record.validation_loss),
-            short(record.learning_rate),
-            format!("{:.2}", record.seconds),
+            number(record.learning_rate),
+            record.seconds.map(|seconds| format!("{seconds:.2}")).unwrap_or_default(),
         ]);
     }
     grid.finish()

@@ -3,11 +3,11 @@
 use std::fs;
 
 use foldwise_engine::scheduler::Write;
-use foldwise_shared::ids::{Millis, StudyId, TrialNumber};
+use foldwise_shared::ids::{LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use foldwise_shared::value::ParamValue;
 
-use super::{ended, epoch, hello, key, new_store, started, study, trial, trial_state, worker};
+use super::{ended, epoch, hello, key, lease, new_store, started, study, trial, trial_state, worker};
 use crate::store::{Reader, Store, StoreError, TrialQuery, TrialSort};
 
 #[test]
@@ -20,6 +20,7 @@ fn a_change_that_does_not_fit_is_an_error_and_leaves_nothing() {
             study(1, "a", "minimize"),
             hello(0),
             trial(1, 0, 1),
+            lease(1, worker(0)),
             started(attempt, 1, worker(0), 0),
             epoch(attempt, 1, Some(0.5)),
             trial(1, 1, 1),
@@ -44,10 +45,12 @@ fn a_change_that_does_not_fit_is_an_error_and_leaves_nothing() {
         (trial_state(1, 1, TrialState::Running, None, "", 1), "is finished"),
         (trial_state(1, 0, TrialState::Pruned, None, "", 1), "CHECK"),
         (trial_state(1, 0, TrialState::Complete, None, "why", 1), "CHECK"),
-        (started(key(1, 0, 1, 1), 2, worker(0), 0), "is not newer"),
-        (started(attempt, 2, worker(0), 0), "is not newer"),
-        (started(other, 1, worker(0), 0), "lease.id"),
-        (started(other, 2, worker(1), 0), "never opened a stream"),
+        (lease(1, worker(0)), "lease.id"),
+        (lease(2, worker(1)), "was never seen"),
+        (Write::LeaseRenewed { lease: LeaseId(2), at: Millis(0) }, "no lease 2"),
+        (started(key(1, 0, 1, 1), 1, worker(0), 0), "is not newer"),
+        (started(attempt, 1, worker(0), 0), "is not newer"),
+        (started(other, 2, worker(0), 0), "FOREIGN KEY"),
         (ended(other, AttemptState::Complete, None), "does not run"),
         (ended(attempt, AttemptState::Complete, Some(FailureClass::Lost)), "CHECK"),
         (ended(attempt, AttemptState::Failed, None), "CHECK"),
@@ -199,6 +202,7 @@ fn events_log_everything_but_epochs() {
             study(1, "a", "minimize"),
             hello(0),
             trial(1, 0, 1),
+            lease(1, worker(0)),
             started(attempt, 1, worker(0), 0),
             epoch(attempt, 1, Some(0.5)),
             Write::RunningTime { study: StudyId(1), running_ms: 5 },

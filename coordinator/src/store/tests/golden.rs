@@ -5,18 +5,18 @@ use std::path::Path;
 
 use foldwise_engine::scheduler::Write;
 use foldwise_shared::decision::Decision;
-use foldwise_shared::ids::{Epoch, FoldIndex, Millis, StudyId, TrialNumber};
+use foldwise_shared::ids::{Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::StudyRecord;
 use foldwise_shared::spec::{SamplerKind, StudySpec};
 use foldwise_shared::state::{AttemptState, FailureClass, Rule, StudyState, TrialState};
 
 use super::model::Model;
 use super::record::shown;
-use super::{ended, epoch, hello, key, new_store, started, study, trial, trial_state, worker};
+use super::{ended, epoch, hello, key, lease, new_store, started, study, trial, trial_state, worker};
 use crate::store::schema::VERSION;
 use crate::store::{Reader, Store, TrialQuery};
 
-const GOLDEN: [&str; VERSION as usize] = ["v1.sqlite", "v2.sqlite"];
+const GOLDEN: [&str; VERSION as usize] = ["v1.sqlite", "v2.sqlite", "v3.sqlite"];
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/testdata"))
@@ -29,10 +29,12 @@ fn sample(version: u32) -> Vec<Write> {
         study(1, "golden", "minimize"),
         hello(0),
         trial(1, 0, 1),
+        lease(1, worker(0)),
         started(first, 1, worker(0), 0),
         epoch(first, 1, Some(0.5)),
         epoch(first, 2, None),
         ended(first, AttemptState::Failed, Some(FailureClass::Lost)),
+        lease(2, worker(0)),
         started(second, 2, worker(0), 1),
         epoch(second, 2, Some(0.25)),
         ended(second, AttemptState::Complete, None),
@@ -47,6 +49,7 @@ fn sample(version: u32) -> Vec<Write> {
         },
         trial_state(1, 0, TrialState::Complete, Some(0.25), "trained to its end", 6_000),
         trial(1, 1, 2),
+        lease(3, worker(0)),
         started(open, 3, worker(0), 0),
         epoch(open, 1, Some(0.75)),
         Write::Decision {
@@ -73,7 +76,22 @@ fn sample(version: u32) -> Vec<Write> {
     if version >= 2 {
         writes.extend(since_2());
     }
+    if version >= 3 {
+        writes.extend(since_3());
+    }
     writes
+}
+
+/// A trial that somebody asked for: one lease for both of its folds.
+fn since_3() -> Vec<Write> {
+    let (lease, worker) = (LeaseId(5), worker(0));
+    vec![
+        trial(1, 3, 2),
+        Write::Lease { lease, worker: worker.clone(), lease_ms: Some(60_000), at: Millis(9_500) },
+        started(key(1, 3, 0, 1), 5, worker.clone(), 0),
+        started(key(1, 3, 1, 1), 5, worker, 0),
+        Write::LeaseRenewed { lease, at: Millis(9_600) },
+    ]
 }
 
 /// A trial that was pruned, with every number that a rule can have.
@@ -96,6 +114,7 @@ fn since_2() -> Vec<Write> {
     };
     vec![
         trial(1, 2, 1),
+        lease(4, worker(0)),
         started(third, 4, worker(0), 0),
         epoch(third, 1, Some(1.25)),
         Write::Decision {

@@ -119,6 +119,10 @@ fn started(key: AttemptKey, lease: i64, worker: WorkerInfo, start: u32) -> Write
     }
 }
 
+fn lease(lease: i64, worker: WorkerInfo) -> Write {
+    Write::Lease { lease: LeaseId(lease), worker, lease_ms: None, at: Millis(3_000 + lease) }
+}
+
 fn ended(key: AttemptKey, state: AttemptState, failure: Option<FailureClass>) -> Write {
     Write::AttemptEnded {
         key,
@@ -140,8 +144,8 @@ fn epoch_record(key: AttemptKey, epoch: u32, loss: Option<f64>) -> EpochRecord {
         epoch: Epoch(epoch),
         train_loss: loss.map(|loss| loss + 0.5),
         validation_loss: loss,
-        learning_rate: 1e-3,
-        seconds: 0.25,
+        learning_rate: Some(1e-3),
+        seconds: Some(0.25),
         diverged: loss.is_none(),
         at: Millis(5_000 + i64::from(epoch)),
     }

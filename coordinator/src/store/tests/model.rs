@@ -17,7 +17,13 @@ use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker
 pub struct Model {
     pub studies: Vec<ModelStudy>,
     workers: u32,
-    leases: i64,
+    leases: Vec<Lease>,
+}
+
+struct Lease {
+    worker: WorkerInfo,
+    lease_ms: Option<i64>,
+    renewed_at: Millis,
 }
 
 pub struct ModelStudy {
@@ -85,6 +91,10 @@ impl Model {
                     at: time,
                 });
             }
+            3 if a.is_multiple_of(2) => {
+                let lease = LeaseId(i64::from(at(b, self.leases.len())?) + 1);
+                return Some(Write::LeaseRenewed { lease, at: time });
+            }
             3 => return Some(Write::RunningTime { study: StudyId(id), running_ms: b.into() }),
             4 | 5 => return Some(trial(id, chosen.trials.len() as u32, b % 3 + 1)),
             _ => {}
@@ -124,11 +134,18 @@ impl Model {
                 decision: decision(a, c),
                 at: time,
             }),
-            9 | 10 if open.is_none() && self.workers > 0 => {
+            9 if self.workers > 0 => Some(Write::Lease {
+                lease: LeaseId(self.leases.len() as i64 + 1),
+                worker: worker(a % self.workers),
+                lease_ms: b.is_multiple_of(2).then_some(b.into()),
+                at: time,
+            }),
+            10 if open.is_none() => {
+                let lease = at(b, self.leases.len())? as usize;
                 // As after a checkpoint: from any epoch of the live curve.
                 let start = at(a, fold.live().len() + 1)?;
                 let next = key(id, number, fold_index, newest + 1);
-                Some(started(next, self.leases + 1, worker(a % self.workers), start))
+                Some(started(next, lease as i64 + 1, self.leases[lease].worker.clone(), start))
             }
             11 if open.is_some() => {
                 let state = word(&AttemptState::ALL[1..], a);
@@ -199,9 +216,18 @@ impl Model {
                 let fold = &mut self.study(*study).trials[trial.0 as usize].folds[fold.0 as usize];
                 (fold.state, fold.value, fold.best_epoch) = (*state, *value, *best_epoch);
             }
+            Write::Lease { worker, lease_ms, at, .. } => {
+                let worker = WorkerInfo::clone(worker);
+                self.leases.push(Lease { worker, lease_ms: *lease_ms, renewed_at: *at });
+            }
+            Write::LeaseRenewed { lease, at } => self.leases[lease.0 as usize - 1].renewed_at = *at,
             Write::AttemptStarted { key, lease, worker, start_epoch, .. } => {
-                self.leases = lease.0;
-                let open = Some(OpenAttempt { lease: *lease, worker: WorkerInfo::clone(worker) });
+                let open = Some(OpenAttempt {
+                    lease: *lease,
+                    worker: WorkerInfo::clone(worker),
+                    lease_ms: None,
+                    renewed_at: Millis(0),
+                });
                 let attempt = ModelAttempt { open, failure: None, start: start_epoch.0, epochs: Vec::new() };
                 self.fold(*key).attempts.push(attempt);
             }
@@ -247,10 +273,16 @@ impl Model {
             epochs: study.curve(true).len() as u64,
             trials: study.trials.iter().map(ModelTrial::snapshot).collect(),
         });
+        let mut studies: Vec<StudySnapshot> = studies.collect();
+        let trials = studies.iter_mut().flat_map(|study| &mut study.trials);
+        for open in trials.flat_map(|trial| &mut trial.folds).filter_map(|fold| fold.open.as_mut()) {
+            let lease = &self.leases[open.lease.0 as usize - 1];
+            (open.lease_ms, open.renewed_at) = (lease.lease_ms, lease.renewed_at);
+        }
         Snapshot {
-            studies: studies.collect(),
+            studies,
             last_study: StudyId(self.studies.len() as i64),
-            last_lease: LeaseId(self.leases),
+            last_lease: LeaseId(self.leases.len() as i64),
         }
     }
 }

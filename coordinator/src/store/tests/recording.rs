@@ -10,7 +10,7 @@ use foldwise_shared::spec::{StudySpec, parse, with_pruner};
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use tempfile::TempDir;
 
-use super::{ended, epoch, hello, key, new_store, started, study, trial, trial_state, worker};
+use super::{ended, epoch, hello, key, lease, new_store, started, study, trial, trial_state, worker};
 use crate::hindsight::{explain, replay as hindsight};
 use crate::store::{Reader, Store};
 
@@ -251,10 +251,13 @@ fn what_has_no_number_is_in_a_likely_order() {
         hello(0),
         trial(1, 0, 1),
         trial(1, 1, 1),
+        lease(1, worker(0)),
         started(first, 1, worker(0), 0),
         epoch(first, 1, Some(0.5)),
         ended(first, AttemptState::Failed, Some(FailureClass::Lost)),
+        lease(2, worker(0)),
         started(again, 2, worker(0), 0),
+        lease(3, worker(0)),
         started(other, 3, worker(0), 0),
         epoch(other, 1, None),
         epoch(again, 1, Some(0.5)),

@@ -7,6 +7,7 @@ use foldwise_shared::ids::{AttemptKey, Millis, SessionId};
 use foldwise_shared::state::StudyState;
 
 use super::super::*;
+use super::askers::Asker;
 use super::invariants::{self, Step, Word};
 use super::plan::{Plan, Rng};
 use super::process::Process;
@@ -15,10 +16,13 @@ use super::store::Store;
 pub struct World {
     pub now: Millis,
     pub rng: Rng,
+    /// What was answered last.
+    pub answer: Option<Result<Answer, Refusal>>,
     pub options: Options,
     pub scheduler: Scheduler,
     pub store: Store,
     pub processes: Vec<Process>,
+    pub askers: Vec<Asker>,
     queue: BTreeMap<(Millis, u64), Happening>,
     order: u64,
     links: BTreeMap<SessionId, Link>,
@@ -54,6 +58,8 @@ pub enum Happening {
     /// A person or the system says something to the coordinator.
     Say(Event),
     Fault,
+    /// A program that asks for trials does its next step.
+    Asker(usize),
     Restart {
         forget_workers: bool,
     },
@@ -64,7 +70,7 @@ pub enum Happening {
 impl World {
     pub fn new(plan: Plan) -> Self {
         let mut rng = Rng(plan.seed ^ 0xC1);
-        let options = Options { lease_ms: plan.lease_ms, forget_workers: false };
+        let options = Options { lease_ms: plan.lease_ms, ..Options::default() };
         let now = Millis(1_000_000);
         let (scheduler, commands) = Scheduler::restore(Snapshot::default(), options, now);
         assert_eq!(commands, []);
@@ -74,6 +80,7 @@ impl World {
             scheduler,
             store: Store::default(),
             processes: Vec::new(),
+            askers: Vec::new(),
             queue: BTreeMap::new(),
             order: 0,
             links: BTreeMap::new(),
@@ -85,6 +92,7 @@ impl World {
             log: None,
             handled: 0,
             rng: rng.clone(),
+            answer: None,
         };
         for (index, (slots, epoch_ms)) in plan.workers.iter().enumerate() {
             world.processes.push(Process::new(&format!("w{index}"), 0, *slots, *epoch_ms));
@@ -93,6 +101,11 @@ impl World {
         for (index, study) in plan.studies.into_iter().enumerate() {
             let delay = if index == 0 { 0 } else { rng.between(0, 20_000) };
             world.later(delay, Happening::Say(Event::CreateStudy(Box::new(study))));
+        }
+        for index in 0..plan.askers {
+            let delay = world.rng.between(0, 2_000);
+            world.later(delay, Happening::Asker(index));
+            world.askers.push(Asker::default());
         }
         if plan.fault_every.is_some() {
             world.later(0, Happening::Fault);
@@ -168,6 +181,7 @@ impl World {
             }
             Happening::Say(event) => self.tell(event),
             Happening::Fault => self.fault(),
+            Happening::Asker(index) => self.asker_acts(index),
             Happening::Restart { forget_workers } => self.restart(forget_workers),
             Happening::Unpause => {
                 self.fault_every = None;
@@ -222,6 +236,7 @@ impl World {
         for command in commands {
             match command {
                 Command::Write(_) => {}
+                Command::Reply(answer) => self.answer = Some(answer),
                 Command::Send { session, message } => self.send_down(session, message),
                 Command::Close { session } => self.close(session),
                 Command::Drained => self.later(500, Happening::Restart { forget_workers: false }),
@@ -256,7 +271,8 @@ impl World {
             let delay = self.rng.pick(&[10, 500, 5_000]);
             self.connect_in(index, delay);
         }
-        let options = Options { forget_workers, ..self.options };
+        let open_leases = if forget_workers { OpenLeases::Ended } else { OpenLeases::Renewed };
+        let options = Options { open_leases, ..self.options };
         let (scheduler, commands) = Scheduler::restore(self.store.snapshot(), options, self.now);
         self.scheduler = scheduler;
         self.apply(&commands);

@@ -1,6 +1,7 @@
 //! Tests of the scheduler: a simulated cluster under faults with invariants that are checked after every event, and
 //! small scenarios.
 
+mod askers;
 mod cluster;
 mod faults;
 mod invariants;
@@ -10,6 +11,7 @@ mod scenario;
 mod simulation;
 mod store;
 
+mod scenarios_external;
 mod scenarios_faults;
 mod scenarios_folds;
 mod scenarios_studies;

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use foldwise_shared::ids::{FoldIndex, TrialNumber};
-use foldwise_shared::spec::{Release, SamplerKind, StudySpec, with_pruner};
+use foldwise_shared::spec::{Objective, Release, SamplerKind, StudySpec, with_pruner};
 use foldwise_shared::state::Direction;
 
 use super::super::{DataInfo, NewStudy};
@@ -80,6 +80,8 @@ pub struct Plan {
     pub studies: Vec<NewStudy>,
     /// Slots and milliseconds an epoch.
     pub workers: Vec<(u32, i64)>,
+    /// Programs that ask for trials.
+    pub askers: usize,
     pub lease_ms: i64,
     /// Milliseconds between two faults on average; none if all goes well.
     pub fault_every: Option<i64>,
@@ -91,13 +93,16 @@ impl Plan {
     /// Everything random.
     pub fn random(seed: u64) -> Self {
         let mut rng = Rng(seed);
-        let studies = (0..rng.pick(&[1, 1, 2, 3])).map(|_| new_study(random_spec(&mut rng))).collect();
+        let studies: Vec<NewStudy> =
+            (0..rng.pick(&[1, 1, 2, 3])).map(|_| new_study(random_spec(&mut rng))).collect();
         let workers =
             (0..rng.between(1, 6)).map(|_| (rng.between(1, 3) as u32, rng.between(100, 3_000))).collect();
         let lease_ms = rng.pick(&[2_000, 10_000, 30_000]);
         let fault_every = (!rng.chance(10)).then(|| rng.pick(&[300, 1_000, 5_000, 20_000]));
         let calm_at = rng.between(1_000, 120_000);
-        Self { seed, studies, workers, lease_ms, fault_every, calm_at }
+        let external = studies.iter().any(|study| study.spec.is_external());
+        let askers = if external { rng.between(1, 4) as usize } else { 0 };
+        Self { seed, studies, workers, askers, lease_ms, fault_every, calm_at }
     }
 }
 
@@ -168,6 +173,15 @@ const SAMPLERS: [SamplerKind; 16] = {
     [Random, Random, Random, Random, Random, Random, Sobol, Sobol, Tpe, Tpe, Tpe, Grid, Grid, Grid, Gp, Auto]
 };
 
+/// The same trials, evaluated by programs that ask for them.
+pub fn make_external(spec: &mut StudySpec) {
+    spec.study.objective = Objective::External;
+    (spec.data.dataset, spec.model.network) = (None, None);
+    (spec.data.folds, spec.data.holdout) = (spec.data.folds.filter(|folds| *folds > 1), None);
+    let least = u64::from(spec.lease_epochs());
+    spec.budget.total_epochs = spec.budget.total_epochs.map(|total| total.max(least));
+}
+
 pub fn random_spec(rng: &mut Rng) -> StudySpec {
     let mut spec = plain_spec();
     spec.study.seed = rng.next();
@@ -195,6 +209,9 @@ pub fn random_spec(rng: &mut Rng) -> StudySpec {
     spec.budget.wall_time = rng.chance(30).then(|| format!("{}ms", rng.between(500, 60_000)));
     if spec.sampler.kind == SamplerKind::Grid && rng.chance(50) {
         spec.budget.trials = None;
+    }
+    if rng.chance(25) {
+        make_external(&mut spec);
     }
     spec
 }

@@ -4,17 +4,24 @@
 //! `beat a`, `lost a` (its stream closes), `dies a`, `epoch a 0/0#1 0.5` (the next epoch; a number before a colon
 //! is the epoch), `end a 0/0#1`, `stopped a 0/0#1`, `fail a 0/0#1 error`, `decline a 0/0#1`, `wait 30s` (all ticks
 //! that are due), `late 30s` (time passes unnoticed), `overslept 30s`, `pause`, `unpause`, `stop`, `drain`,
-//! `restart`, `restart forget`.
+//! `restart`, `restart forget` or `recorded` (what becomes of leases); `ask a 60s`, `report 1 0/0:2 0.5` (lease 1, epoch 2 of fold 0 of trial 0; `last` ends the
+//! fold), `tell 1 0 0.5` (also `reported`, `failed`, `diverged`, `stopped`, `back`), `renew 1 0`, `enqueue {..}`,
+//! `add {..} 0.5`; the lease `-` is not named.
 //!
 //! What comes of it: `a trains 0/0#1`, `a stops 0/0#1`, `a stops 0/0#1 after the epoch`, `a drops 0/0#1` (revoked),
 //! `ok` (recorded), `closed`, `drained`, `trial 0 complete 0.5`, `trial 0 pruned`, `study ended`, and
-//! `lost 0/0#1` for an attempt that failed.
+//! `lost 0/0#1` for an attempt that failed; `lease 1 of trial 0 folds 0 1`, `go on`, `it is stopping`, or the kind of a
+//! refusal.
 
 use std::collections::BTreeMap;
 
-use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, Millis, SessionId, StudyId, TrialNumber};
+use foldwise_shared::external::{Told, TrialReport};
+use foldwise_shared::ids::{
+    Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
+};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::TrialState;
+use foldwise_shared::value::Params;
 
 use super::super::*;
 use super::plan::{new_study, plain_spec};
@@ -114,12 +121,35 @@ impl Scenario {
                 self.now = self.now.plus(seconds(span));
                 self.tell(Event::Overslept { gap: seconds(span) })
             }
+            ["ask", name, ref lease @ ..] => {
+                let lease_ms = lease.first().map_or(60_000, |span| seconds(span));
+                self.tell(Event::Ask { study: STUDY, asker: name.into(), lease_ms })
+            }
+            ["report", lease, place, value] => self.report(lease, place, value, false),
+            ["report", lease, place, value, "last"] => self.report(lease, place, value, true),
+            ["tell", lease, trial, ref told @ ..] => {
+                let told = told_by(told);
+                self.tell(Event::Tell { study: STUDY, trial: trial_of(trial), lease: lease_of(lease), told })
+            }
+            ["renew", lease, trial] => {
+                self.tell(Event::Renew { study: STUDY, trial: trial_of(trial), lease: lease_of(lease) })
+            }
+            ["enqueue", json] => self.tell(Event::Enqueue { study: STUDY, params: params(json) }),
+            ["add", json, ref told @ ..] => {
+                let (asker, params, told) = ("me".into(), params(json), told_by(told));
+                self.tell(Event::AddTrial { study: STUDY, asker, params, told })
+            }
             ["pause"] => self.tell(Event::PauseStudy(STUDY)),
             ["unpause"] => self.tell(Event::UnpauseStudy(STUDY)),
             ["stop"] => self.tell(Event::StopStudy(STUDY)),
             ["drain"] => self.tell(Event::Drain),
             ["restart", ref forget @ ..] => {
-                let options = Options { forget_workers: forget == ["forget"], ..Options::default() };
+                let open_leases = match *forget {
+                    ["forget"] => OpenLeases::Ended,
+                    ["recorded"] => OpenLeases::AsRecorded,
+                    _ => OpenLeases::Renewed,
+                };
+                let options = Options { open_leases, ..Options::default() };
                 let (scheduler, commands) = Scheduler::restore(self.store.snapshot(), options, self.now);
                 self.scheduler = scheduler;
                 self.sessions.clear();
@@ -150,6 +180,19 @@ impl Scenario {
 
     fn finished(&mut self, worker: &str, place: &str, stopped: bool) -> Vec<String> {
         self.tell(Event::Finished { session: self.session(worker), key: key(place), stopped })
+    }
+
+    /// `0/1:3` is epoch 3 of fold 1 of trial 0.
+    fn report(&mut self, lease: &str, place: &str, value: &str, last: bool) -> Vec<String> {
+        let numbers: Vec<u32> = place.split(['/', ':']).map(number).collect();
+        let [trial, fold, epoch] = numbers[..] else { panic!("{place} is no epoch") };
+        let report = TrialReport {
+            fold: FoldIndex(fold),
+            epoch: Epoch(epoch),
+            value: value.parse().expect("a value"),
+            last,
+        };
+        self.tell(Event::Report { study: STUDY, trial: TrialNumber(trial), lease: lease_of(lease), report })
     }
 
     fn session(&self, worker: &str) -> SessionId {
@@ -186,6 +229,7 @@ impl Scenario {
             Command::Write(_) => return None,
             Command::Close { .. } => return Some("closed".into()),
             Command::Drained => return Some("drained".into()),
+            Command::Reply(answer) => return Some(reply(answer)),
             Command::Send { session, message } => (session, message),
         };
         let worker = self.sessions.iter().find(|(_, of)| **of == session).map_or("?", |(worker, _)| worker);
@@ -199,6 +243,19 @@ impl Scenario {
             ToWorker::Revoked { key } => format!("{worker} drops {}", place(key)),
             ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. } => "ok".into(),
         })
+    }
+}
+
+fn reply(answer: Result<Answer, Refusal>) -> String {
+    match answer {
+        Ok(Answer::Done) => "done".into(),
+        Ok(Answer::Asked(asked)) => {
+            let folds: Vec<String> = asked.folds.iter().map(ToString::to_string).collect();
+            format!("lease {} of trial {} folds {}", asked.lease, asked.trial, folds.join(" "))
+        }
+        Ok(Answer::Trial(now)) if now.is_to_stop() => format!("it is {}", now.state),
+        Ok(Answer::Trial(_)) => "go on".into(),
+        Err(refusal) => format!("{:?}", refusal.kind),
     }
 }
 
@@ -219,4 +276,27 @@ fn key(text: &str) -> AttemptKey {
 
 fn place(key: AttemptKey) -> String {
     format!("{}/{}#{}", key.trial, key.fold, key.attempt)
+}
+
+fn trial_of(text: &str) -> TrialNumber {
+    TrialNumber(number(text))
+}
+
+fn lease_of(text: &str) -> Option<LeaseId> {
+    (text != "-").then(|| LeaseId(text.parse().expect("a lease")))
+}
+
+fn params(json: &str) -> Params {
+    serde_json::from_str(json).expect("params")
+}
+
+fn told_by(words: &[&str]) -> Told {
+    match *words {
+        ["reported"] => Told::Reported,
+        ["stopped"] => Told::Stopped,
+        ["back"] => Told::HandedBack,
+        ["failed"] => Told::Failed { diverged: false, message: "it went wrong".into() },
+        ["diverged"] => Told::Failed { diverged: true, message: String::new() },
+        ref values => Told::Values(values.iter().map(|value| value.parse().expect("a value")).collect()),
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
-use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
+use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::super::*;
@@ -19,6 +19,8 @@ pub struct Store {
     pub studies: BTreeMap<StudyId, StudyRow>,
     last_lease: LeaseId,
     workers: BTreeSet<String>,
+    /// How long each lasts, and when it was granted or renewed.
+    leases: BTreeMap<LeaseId, (Option<i64>, Millis)>,
     /// What workers were told is durable.
     pub acknowledged: BTreeSet<(AttemptKey, Epoch)>,
     /// Trials as they were when they finished.
@@ -102,7 +104,7 @@ impl TrialRow {
                 };
                 let best: Vec<f64> = live.iter().filter_map(best).collect();
                 let value = (!best.is_empty()).then(|| best.iter().sum::<f64>() / best.len() as f64);
-                let epochs = live.iter().map(|rows| rows.len() as u32).sum();
+                let epochs = live.iter().map(|rows| rows.last().map_or(0, |row| row.epoch.0)).sum();
                 Some(Outcome::Pruned(Progress { epochs, value }))
             }
             TrialState::Failed if self.folds.iter().flat_map(|fold| &fold.attempts).any(diverged) => {
@@ -199,8 +201,12 @@ impl Store {
             Write::Trial { study, trial, params, origins, folds, at: _ } => {
                 let row = self.study(study);
                 assert_eq!(trial.0 as usize, row.trials.len(), "trials are numbered from 0 without a gap");
-                let suggestion = row.suggestion(trial).expect("the sampler has this trial");
-                assert_eq!((&params, &origins), (&suggestion.params, &suggestion.origins));
+                if origins.values().all(|origin| *origin != Origin::Enqueued) {
+                    let suggestion = row.suggestion(trial).expect("the sampler has this trial");
+                    assert_eq!((&params, &origins), (&suggestion.params, &suggestion.origins));
+                } else {
+                    row.new.spec.space.check(&params).expect("enqueued params are in the space");
+                }
                 assert_eq!(folds, row.new.spec.folds());
                 let fold = FoldRow {
                     state: TrialState::Waiting,
@@ -241,13 +247,20 @@ impl Store {
                 assert!(!row.state.is_finished(), "fold {fold} of trial {trial} was finished");
                 (row.state, row.value, row.best_epoch) = (state, value, best_epoch);
             }
-            Write::AttemptStarted { key, lease, worker, start_epoch, at: _ } => {
+            Write::Lease { lease, worker, lease_ms, at } => {
                 assert!(
                     self.workers.contains(&worker.incarnation),
-                    "{key} went to a worker that never said hello"
+                    "lease {lease} went to a worker that never said hello"
                 );
                 assert!(lease > self.last_lease, "{lease} is not new");
                 self.last_lease = lease;
+                self.leases.insert(lease, (lease_ms, at));
+            }
+            Write::LeaseRenewed { lease, at } => {
+                self.leases.get_mut(&lease).expect("a lease that was granted").1 = at;
+            }
+            Write::AttemptStarted { key, lease, worker, start_epoch, at: _ } => {
+                assert!(self.leases.contains_key(&lease), "{key} has no lease");
                 let row = self.fold(key.study, key.trial, key.fold);
                 assert_eq!(key.attempt.0 as usize, row.attempts.len() + 1, "attempts are numbered from 1");
                 assert_eq!(row.state, TrialState::Waiting, "{key} was leased");
@@ -266,15 +279,22 @@ impl Store {
                 let row =
                     self.fold(study, record.trial, record.fold).attempts.last_mut().expect("an attempt");
                 assert_eq!((worker, row.state), (row.worker.name.clone(), AttemptState::Running));
-                assert_eq!(
-                    record.epoch.0 as usize,
-                    row.epochs.len() + 1,
-                    "an epoch is recorded once and in order"
-                );
+                let before = row.epochs.last().map_or(0, |row| row.epoch.0);
+                // Whoever asked for a trial may leave some out.
+                let next = if row.worker.device == "external" {
+                    before + 1..u32::MAX
+                } else {
+                    before + 1..before + 2
+                };
+                assert!(next.contains(&record.epoch.0), "an epoch is recorded once and in order");
                 row.epochs.push(record);
             }
             Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
-                assert!(decision.own.is_some_and(f64::is_finite), "a training's NaN is not judged");
+                let external = self.study(study).new.spec.is_external();
+                assert!(
+                    external || decision.own.is_some_and(f64::is_finite),
+                    "a training's NaN is not judged"
+                );
                 assert!(decision.threshold.is_none_or(f64::is_finite));
                 self.trial(study, trial).decisions.push((fold, epoch, decision));
             }
@@ -283,50 +303,63 @@ impl Store {
 
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            studies: self.studies.iter().map(|(id, row)| study_snapshot(*id, row)).collect(),
+            studies: self.studies.iter().map(|(id, row)| self.study_snapshot(*id, row)).collect(),
             last_study: self.studies.keys().next_back().copied().unwrap_or_default(),
             last_lease: self.last_lease,
         }
     }
+
+    fn study_snapshot(&self, id: StudyId, row: &StudyRow) -> StudySnapshot {
+        let trials = row.trials.iter().enumerate().map(|(number, trial)| TrialSnapshot {
+            number: TrialNumber(number as u32),
+            params: trial.params.clone(),
+            state: trial.state,
+            ending: trial.ending,
+            value: trial.value,
+            reason: trial.reason.clone(),
+            finished_at: trial.finished_at,
+            decision: trial.decisions.first().map(|(_, _, decision)| *decision),
+            folds: trial.folds.iter().map(|fold| self.fold_snapshot(fold)).collect(),
+        });
+        StudySnapshot {
+            id,
+            spec: row.new.spec.clone(),
+            data: row.new.data.clone(),
+            state: row.state,
+            running_ms: row.running_ms,
+            epochs: row.epochs(),
+            trials: trials.collect(),
+        }
+    }
+
+    fn fold_snapshot(&self, row: &FoldRow) -> FoldSnapshot {
+        let mut failures = BTreeMap::new();
+        for class in row.attempts.iter().filter_map(|attempt| attempt.failure) {
+            *failures.entry(class).or_insert(0) += 1;
+        }
+        FoldSnapshot {
+            state: row.state,
+            value: row.value,
+            best_epoch: row.best_epoch,
+            last_attempt: Attempt(row.attempts.len() as u32),
+            failures,
+            open: row.open().map(|open| {
+                let (lease_ms, renewed_at) = self.leases[&open.lease];
+                OpenAttempt { lease: open.lease, worker: open.worker.clone(), lease_ms, renewed_at }
+            }),
+            curve: curve(&row.live_rows()),
+        }
+    }
 }
 
-fn study_snapshot(id: StudyId, row: &StudyRow) -> StudySnapshot {
-    let trials = row.trials.iter().enumerate().map(|(number, trial)| TrialSnapshot {
-        number: TrialNumber(number as u32),
-        params: trial.params.clone(),
-        state: trial.state,
-        ending: trial.ending,
-        value: trial.value,
-        reason: trial.reason.clone(),
-        finished_at: trial.finished_at,
-        decision: trial.decisions.first().map(|(_, _, decision)| *decision),
-        folds: trial.folds.iter().map(fold_snapshot).collect(),
-    });
-    StudySnapshot {
-        id,
-        spec: row.new.spec.clone(),
-        data: row.new.data.clone(),
-        state: row.state,
-        running_ms: row.running_ms,
-        epochs: row.epochs(),
-        trials: trials.collect(),
+/// Epoch 1 first, none where one is missing.
+fn curve(rows: &[EpochRecord]) -> Vec<Option<f64>> {
+    let mut curve = Vec::new();
+    for row in rows {
+        curve.resize(row.epoch.0 as usize, None);
+        curve[row.epoch.0 as usize - 1] = Some(row.validation_loss.unwrap_or(f64::NAN));
     }
-}
-
-fn fold_snapshot(row: &FoldRow) -> FoldSnapshot {
-    let mut failures = BTreeMap::new();
-    for class in row.attempts.iter().filter_map(|attempt| attempt.failure) {
-        *failures.entry(class).or_insert(0) += 1;
-    }
-    FoldSnapshot {
-        state: row.state,
-        value: row.value,
-        best_epoch: row.best_epoch,
-        last_attempt: Attempt(row.attempts.len() as u32),
-        failures,
-        open: row.open().map(|open| OpenAttempt { lease: open.lease, worker: open.worker.clone() }),
-        curve: row.live_rows().iter().map(|row| Some(row.validation_loss.unwrap_or(f64::NAN))).collect(),
-    }
+    curve
 }
 
 /// What a replay has to know of a write.
