@@ -1,7 +1,8 @@
 //! The whole coordinator without a network: its loop, the engine and a real database, under many light workers.
-//! Prints trials, events and durable epochs a second, the memory of the process, and how long a restart takes.
+//! Prints trials, events and durable epochs a second, the memory of the process, and how long a restart takes and what a
+//! process takes in memory that only restarts.
 //!
-//! `cargo bench -p foldwise-coordinator --bench coordinator -- [TRIALS]` (10,000 unless told).
+//! `cargo bench -p foldwise-coordinator --bench coordinator -- [TRIALS [PARAMS [EPOCHS]]]` (10,000, 2 and 10 unless told).
 
 #![expect(
     clippy::unwrap_used,
@@ -9,6 +10,7 @@
     reason = "a program for developers; it may end with a message"
 )]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use foldwise_coordinator::coordinator::{Coordinator, Options};
@@ -22,26 +24,44 @@ use tokio::sync::mpsc;
 
 const WORKERS: u64 = 64;
 const FOLDS: u64 = 3;
-const EPOCHS: u64 = 10;
 
-fn main() {
-    let trials = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(load(trials));
+/// The word that makes of this program one that only restarts on a database.
+const RESTART: &str = "restart";
+
+#[derive(Clone, Copy)]
+struct Size {
+    trials: u64,
+    params: usize,
+    epochs: u32,
 }
 
-async fn load(trials: u64) {
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, database, ..] = arguments.as_slice()
+        && word == RESTART
+    {
+        return restart(database.as_ref());
+    }
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u32>().ok());
+    let mut number = |default| numbers.next().unwrap_or(default);
+    let size = Size { trials: number(10_000).into(), params: number(2) as usize, epochs: number(10) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(load(size));
+}
+
+async fn load(size: Size) {
+    let Size { trials, params, epochs } = size;
     let folder = tempfile::tempdir_in(".").unwrap();
     let database = folder.path().join("bench.db");
     let before = memory("VmRSS");
     let (coordinator, thread) =
         Coordinator::start(Store::open(&database).unwrap(), &database, Options::default()).unwrap();
     let mut events = coordinator.subscribe();
-    let study = coordinator.create(study(trials)).await.unwrap();
+    let study = coordinator.create(study(size)).await.unwrap();
     let started = Instant::now();
     let mut workers = tokio::task::JoinSet::new();
     for number in 0..WORKERS {
-        workers.spawn(work(coordinator.clone(), number));
+        workers.spawn(work(coordinator.clone(), number, epochs));
     }
     loop {
         match events.recv().await {
@@ -61,7 +81,9 @@ async fn load(trials: u64) {
     let seconds = started.elapsed().as_secs_f64();
     let done = coordinator.study(&study.name).await.unwrap();
     let folds = trials * FOLDS;
-    println!("{trials} trials of {FOLDS} folds and {EPOCHS} epochs, {WORKERS} workers: {seconds:.1} s");
+    println!(
+        "{trials} trials of {params} params, {FOLDS} folds and {epochs} epochs, {WORKERS} workers: {seconds:.1} s"
+    );
     println!(
         "  {:.0} trials a second, {:.0} durable epochs a second",
         trials as f64 / seconds,
@@ -79,21 +101,37 @@ async fn load(trials: u64) {
     drop(coordinator);
     tokio::task::spawn_blocking(|| thread.join()).await.unwrap().unwrap().unwrap();
 
-    let started = Instant::now();
-    let (again, _) =
-        Coordinator::start(Store::open(&database).unwrap(), &database, Options::default()).unwrap();
-    println!("  restart on this database: {:.2} s", started.elapsed().as_secs_f64());
-    drop(again);
+    // In a process of its own, whose memory is that of the restart alone.
+    let program = std::env::current_exe().unwrap();
+    std::process::Command::new(program).arg(RESTART).arg(&database).status().unwrap();
 }
 
-fn study(trials: u64) -> NewStudy {
+fn restart(database: &Path) {
+    let started = Instant::now();
+    let (coordinator, _) =
+        Coordinator::start(Store::open(database).unwrap(), database, Options::default()).unwrap();
+    println!(
+        "  restart on this database ({} MiB): {:.2} s; memory: {} MiB then, {} MiB at most",
+        std::fs::metadata(database).unwrap().len() >> 20,
+        started.elapsed().as_secs_f64(),
+        memory("VmRSS"),
+        memory("VmHWM")
+    );
+    drop(coordinator);
+}
+
+fn study(size: Size) -> NewStudy {
+    let Size { trials, params, epochs } = size;
     let text = format!(
         "version = 1\n[study]\nname = \"bench\"\n[data]\ndataset = \"mnist\"\nfolds = {FOLDS}\n\
-         [model]\nnetwork = \"lab\"\nlatent_dim = 4\n[train]\nepochs = {EPOCHS}\n\
-         [space]\nlearning_rate = {{ float = [5e-4, 5e-2], log = true }}\ndropout = {{ float = [0.0, 0.5] }}\n\
-         [budget]\ntrials = {trials}\n"
+         [model]\nnetwork = \"lab\"\nlatent_dim = 4\n[train]\nepochs = {epochs}\n\
+         [sampler]\nkind = \"random\"\n[budget]\ntrials = {trials}\n"
     );
-    let spec = parse(&text, &[]).unwrap();
+    let mut spec = parse(&text, &[]).unwrap();
+    // No network has all these params, and nothing but a worker minds.
+    let wide = parse(include_str!("../../deploy/bench/suggest.toml"), &[]).unwrap().space;
+    let names: Vec<String> = wide.in_order().into_iter().take(params).cloned().collect();
+    spec.space.0 = wide.0.into_iter().filter(|(name, _)| names.contains(name)).collect();
     let data = DataInfo {
         data_digest: "0".into(),
         splits_digest: "0".into(),
@@ -105,7 +143,7 @@ fn study(trials: u64) -> NewStudy {
 }
 
 /// A worker of one slot that trains in no time: it reports every epoch, then the end, and waits for its next fold.
-async fn work(coordinator: Coordinator, number: u64) -> Option<()> {
+async fn work(coordinator: Coordinator, number: u64, epochs: u32) -> Option<()> {
     let session = SessionId(number);
     let (sender, mut inbox) = mpsc::unbounded_channel();
     coordinator.attach(session, sender).await.ok()?;
@@ -115,7 +153,9 @@ async fn work(coordinator: Coordinator, number: u64) -> Option<()> {
     coordinator.tell(Event::Ready { session, slots: 1 }).await.ok()?;
     loop {
         match tokio::time::timeout(Duration::from_secs(5), inbox.recv()).await {
-            Ok(Some(ToWorker::Assign(assignment))) => train(&coordinator, session, assignment.key).await?,
+            Ok(Some(ToWorker::Assign(assignment))) => {
+                train(&coordinator, session, assignment.key, epochs).await?;
+            }
             Ok(Some(_)) => {}
             Ok(None) => return None,
             Err(_) => coordinator.tell(Event::Heartbeat { session }).await.ok()?,
@@ -123,8 +163,8 @@ async fn work(coordinator: Coordinator, number: u64) -> Option<()> {
     }
 }
 
-async fn train(coordinator: &Coordinator, session: SessionId, key: AttemptKey) -> Option<()> {
-    for epoch in 1..=EPOCHS as u32 {
+async fn train(coordinator: &Coordinator, session: SessionId, key: AttemptKey, epochs: u32) -> Option<()> {
+    for epoch in 1..=epochs {
         let loss = f64::from(key.trial.0 % 97 + 1) / f64::from(epoch);
         let report = EpochReport {
             epoch: Epoch(epoch),

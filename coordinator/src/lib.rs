@@ -12,4 +12,6 @@ pub mod server;
 
 pub mod local;
 
+pub mod bench;
+
 pub mod cli;

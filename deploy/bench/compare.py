@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Times Foldwise beside the same work in PyTorch, in turn, and prints medians and ratios.
+"""Times Foldwise beside the same work in PyTorch or Optuna, in turn, and prints medians and ratios.
 
   compare.py train [--rounds 3]   seconds an epoch of the "lab" network, 60,000 images, batch 256, one thread
   compare.py study [--rounds 3]   trials an hour of deploy/bench/study.toml, two workers of one thread
+  compare.py suggest              milliseconds a suggestion after 100, 1,000 and 10,000 trials, 64 running (10 minutes)
 
-Needs `make build`, FOLDWISE_DATA, and the peer: PEERS names its script, PYTHON the interpreter that has
-torch 2.11.0, lightning and optuna.
+Needs `make build`, and PYTHON to name the interpreter that has the peer: optuna, and for all but `suggest` torch 2.11.0
+and lightning as well. These need FOLDWISE_DATA too, and PEERS to name the script of the peer.
 """
 import argparse
 import json
@@ -54,11 +55,27 @@ def their_study(stack):
     return last_json([PYTHON, PEERS, "study", "--stack", stack, *sizes])["seconds"]
 
 
+def suggest():
+    sizes = {100: 50, 1_000: 50, 10_000: 10}
+    print("milliseconds a suggestion, 20 params, 64 trials running (medians):")
+    for trials, suggestions in sizes.items():
+        command = [PROGRAMS / "foldwise", "bench", "suggest", "--sampler", "auto,tpe", "--trials", str(trials)]
+        ours = json.loads(subprocess.run([*command, "-o", "json"], check=True, capture_output=True).stdout)
+        peer = ["--trials", str(trials), "--suggestions", str(suggestions)]
+        theirs = last_json([PYTHON, ROOT / "deploy/bench/optuna_suggest.py", *peer])
+        print(f"  after {trials:6,}: optuna tpe {theirs['median_ms']:8.2f}", flush=True)
+        for row in ours:
+            ratio = theirs["median_ms"] / row["median_ms"]
+            print(f"    {row['sampler']:8} {row['median_ms']:8.3f} (p99 {row['p99_ms']:.3f})   {ratio:.1f}x as fast")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "study"])
+    parser.add_argument("what", choices=["train", "study", "suggest"])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    if options.what == "suggest":
+        return suggest()
     ours, theirs = (our_epoch, their_epoch) if options.what == "train" else (our_study, their_study)
     unit = "seconds an epoch" if options.what == "train" else "seconds a study"
     seen = {name: [] for name in ["foldwise", *STACKS]}

@@ -5,7 +5,7 @@ use std::f64::consts::{E, PI};
 use foldwise_shared::value::{ParamValue, Params};
 
 /// A problem.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     /// Its name.
     pub name: &'static str,
@@ -28,27 +28,100 @@ impl Problem {
     pub fn all() -> Vec<Self> {
         let float = |low: f64, high: f64| format!("{{ float = [{low:?}, {high:?}] }}");
         let letters = || "{ choice = [\"a\", \"b\", \"c\", \"d\", \"e\"] }".to_owned();
-        let problem = |name, about, space: String, minimum, function| Self { name, about, space, minimum, function };
+        let problem =
+            |name, about, space: String, minimum, function| Self { name, about, space, minimum, function };
         vec![
             problem("branin", "2 floats, three equal minima", BRANIN.into(), 0.0, branin as fn(&At) -> f64),
             problem("hartmann6", "6 floats, several minima", each("x", 6, float(0.0, 1.0)), 0.0, hartmann6),
-            problem("ae_like", "8 mixed params, like a search over autoencoders", AE_LIKE.into(), 0.015464, ae_like),
-            problem("rosenbrock4", "4 floats, a bent valley", each("x", 4, float(-2.0, 2.0)), 0.0, rosenbrock),
-            problem("ackley6", "6 floats, a funnel full of dents", each("x", 6, float(-15.0, 15.0)), 0.0, ackley),
-            problem("rastrigin5", "5 floats, thousands of minima", each("x", 5, float(-5.12, 5.12)), 0.0, rastrigin),
-            problem("levy8", "8 floats, ripples across each other", each("x", 8, float(-10.0, 10.0)), 0.0, levy),
+            problem(
+                "ae_like",
+                "8 mixed params, like a search over autoencoders",
+                AE_LIKE.into(),
+                0.015464,
+                ae_like,
+            ),
+            problem(
+                "rosenbrock4",
+                "4 floats, a bent valley",
+                each("x", 4, float(-2.0, 2.0)),
+                0.0,
+                rosenbrock,
+            ),
+            problem(
+                "ackley6",
+                "6 floats, a funnel full of dents",
+                each("x", 6, float(-15.0, 15.0)),
+                0.0,
+                ackley,
+            ),
+            problem(
+                "rastrigin5",
+                "5 floats, thousands of minima",
+                each("x", 5, float(-5.12, 5.12)),
+                0.0,
+                rastrigin,
+            ),
+            problem(
+                "levy8",
+                "8 floats, ripples across each other",
+                each("x", 8, float(-10.0, 10.0)),
+                0.0,
+                levy,
+            ),
             problem("sphere20", "20 floats, a bowl", each("x", 20, float(-5.0, 5.0)), 0.0, sphere),
-            problem("goldstein", "2 floats, values up to a million", each("x", 2, float(-2.0, 2.0)), 0.0, goldstein),
+            problem(
+                "goldstein",
+                "2 floats, values up to a million",
+                each("x", 2, float(-2.0, 2.0)),
+                0.0,
+                goldstein,
+            ),
             problem("styblinski6", "6 floats, 64 minima", each("x", 6, float(-5.0, 5.0)), 0.0, styblinski),
-            problem("griewank3", "3 floats, a bowl with waves", each("x", 3, float(-50.0, 50.0)), 0.0, griewank),
-            problem("michalewicz5", "5 floats, flat with narrow valleys", each("x", 5, float(0.0, PI)), 0.0, michalewicz),
+            problem(
+                "griewank3",
+                "3 floats, a bowl with waves",
+                each("x", 3, float(-50.0, 50.0)),
+                0.0,
+                griewank,
+            ),
+            problem(
+                "michalewicz5",
+                "5 floats, flat with narrow valleys",
+                each("x", 5, float(0.0, PI)),
+                -1.791e-7,
+                michalewicz,
+            ),
             problem("hartmann3", "3 floats, four minima", each("x", 3, float(0.0, 1.0)), 0.0, hartmann3),
             problem("steps3", "3 floats, a staircase", each("x", 3, float(0.0, 1.0)), 0.0, steps),
-            problem("ints5", "5 ints that depend on each other", each("n", 5, "{ int = [1, 20] }".into()), 0.0, ints),
+            problem(
+                "ints5",
+                "5 ints that depend on each other",
+                each("n", 5, "{ int = [1, 20] }".into()),
+                0.0,
+                ints,
+            ),
             problem("choices6", "6 choices that depend on each other", each("c", 6, letters()), 0.0, choices),
-            problem("mlp_like", "7 mixed params, a cliff where training diverges", MLP_LIKE.into(), 0.0, mlp_like),
-            problem("branches", "7 params, of which a choice decides which there are", BRANCHES.into(), 0.0, branches),
-            problem("boosting_like", "9 mixed params, two of which trade off", BOOSTING.into(), 0.0, boosting_like),
+            problem(
+                "mlp_like",
+                "7 mixed params, a cliff where training diverges",
+                MLP_LIKE.into(),
+                0.0,
+                mlp_like,
+            ),
+            problem(
+                "branches",
+                "7 params, of which a choice decides which there are",
+                BRANCHES.into(),
+                0.0061875,
+                branches,
+            ),
+            problem(
+                "boosting_like",
+                "9 mixed params, two of which trade off",
+                BOOSTING.into(),
+                0.0,
+                boosting_like,
+            ),
         ]
     }
 }
@@ -271,7 +344,8 @@ fn ints(at: &At) -> f64 {
 
 fn choices(at: &At) -> f64 {
     let best = [2i64, 0, 4, 1, 3, 2];
-    let index = |i: usize| at.word(&format!("c{i}")).bytes().next().map_or(0, |letter| i64::from(letter) - 97);
+    let index =
+        |i: usize| at.word(&format!("c{i}")).bytes().next().map_or(0, |letter| i64::from(letter) - 97);
     let x: Vec<i64> = (0..6).map(index).collect();
     let alone = |i: usize| {
         [0.0, 0.3, 0.55, 0.8, 1.0][(x[i] - best[i]).rem_euclid(5) as usize] * (1.0 + 0.3 * i as f64)
@@ -336,4 +410,108 @@ fn boosting_like(at: &At) -> f64 {
         + 0.1 * rate * trees
         + 0.0025 * (at.number("mcw") - 4.0).powi(2)
         + booster
+}
+
+#[cfg(test)]
+mod tests {
+    use foldwise_shared::spec::parse;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn params(json: Value) -> Params {
+        let pairs = json.as_object().expect("an object").clone().into_iter();
+        pairs.map(|(name, value)| (name, ParamValue::from_json(value).expect("a value"))).collect()
+    }
+
+    fn problem(name: &str) -> Problem {
+        Problem::all().into_iter().find(|problem| problem.name == name).unwrap_or_else(|| panic!("{name}"))
+    }
+
+    /// The functions of `deploy/bench/optuna_search.py` wrote these values.
+    #[test]
+    fn python_finds_the_same_values() {
+        let samples: Vec<Value> = serde_json::from_str(include_str!("samples.json")).expect("JSON");
+        assert_eq!(samples.len(), 3 * Problem::all().len());
+        for sample in samples {
+            let problem = problem(sample["problem"].as_str().expect("a name"));
+            let (value, expected) = (
+                problem.value(&params(sample["params"].clone())),
+                sample["value"].as_f64().expect("a number"),
+            );
+            let error = (value - expected).abs();
+            assert!(error <= 1e-12 * expected.abs().max(1.0), "{}: {value}, not {expected}", problem.name);
+            assert!(value >= problem.minimum, "{}: {value} is less than the minimum", problem.name);
+        }
+    }
+
+    #[test]
+    fn the_minimum_is_where_it_is_said_to_be() {
+        let cube = |x: &[f64]| -> Value {
+            x.iter()
+                .enumerate()
+                .map(|(dim, x)| (format!("x{dim}"), json!(x)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let off =
+            |by: f64, dims: usize| cube(&OFF_CENTER[..dims].iter().map(|off| by * off).collect::<Vec<_>>());
+        let places = [
+            ("branin", json!({"x": PI, "y": 2.275})),
+            ("hartmann6", cube(&[0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573])),
+            (
+                "ae_like",
+                json!({"lr": 1.2589254e-3, "l2": 1e-6, "dropout": 0.08, "latent": 29, "units": 194, "opt": "adam",
+                       "conv": "a", "inorm": true}),
+            ),
+            ("rosenbrock4", cube(&[1.0; 4])),
+            ("ackley6", off(10.0, 6)),
+            ("rastrigin5", off(2.0, 5)),
+            ("levy8", cube(&[1.0; 8])),
+            ("sphere20", off(5.0, 20)),
+            ("goldstein", cube(&[0.0, -1.0])),
+            ("styblinski6", cube(&[-2.903534; 6])),
+            ("griewank3", off(20.0, 3)),
+            ("michalewicz5", cube(&[2.202906, 1.570796, 1.284992, 1.923058, 1.720470])),
+            ("hartmann3", cube(&[0.114589, 0.555649, 0.852547])),
+            ("steps3", cube(&[0.62, 0.21, 0.77])),
+            ("ints5", json!({"n0": 13, "n1": 4, "n2": 17, "n3": 9, "n4": 2})),
+            ("choices6", json!({"c0": "c", "c1": "a", "c2": "e", "c3": "b", "c4": "d", "c5": "c"})),
+            (
+                "mlp_like",
+                json!({"lr": 2.238_721e-4, "batch": 8, "layers": 4, "width": 362, "act": "gelu", "dropout": 0.2,
+                       "wd": 1e-4}),
+            ),
+            (
+                "branches",
+                json!({"opt": "sgd", "lr": 0.063_095_73, "drop": 0.15, "depth": 5, "mom": 0.8825, "nest": true}),
+            ),
+            (
+                "boosting_like",
+                json!({"eta": 0.039_811, "depth": 6, "sub": 0.8, "col": 0.65, "lam": 1.995_262, "alpha": 0.01,
+                       "trees": 362, "mcw": 4, "booster": "gbtree"}),
+            ),
+        ];
+        assert_eq!(places.len(), Problem::all().len());
+        for (name, place) in places {
+            let problem = problem(name);
+            let above = problem.value(&params(place)) - problem.minimum;
+            assert!((-1e-12..3e-6).contains(&above), "{name}: {above} above the minimum");
+        }
+    }
+
+    #[test]
+    fn every_space_is_that_of_a_study() {
+        for problem in Problem::all() {
+            let spec = parse(
+                &format!(
+                    "version = 1\nstudy = {{ name = \"p\", objective = \"external\" }}\nbudget = {{ trials = 1 }}\n[space]\n{}",
+                    problem.space
+                ),
+                &[],
+            );
+            let count = problem.about.split(' ').next().and_then(|count| count.parse().ok());
+            assert_eq!(spec.map(|spec| spec.space.0.len()).ok(), count, "{}", problem.name);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What can be written after `foldwise`: every command, flag and variable.
 
+mod bench;
 mod external;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::{StudyState, TrialState};
 
+pub use self::bench::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 
 use super::render::Format;
@@ -79,6 +81,9 @@ pub enum Command {
     /// Fetch and look at data sets.
     #[command(subcommand)]
     Data(DataCommand),
+    /// See how good and how fast the samplers are.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 /// `foldwise run`

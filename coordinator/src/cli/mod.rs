@@ -2,6 +2,7 @@
 //! and hands records to [`render`], the only place that writes to standard output.
 
 mod args;
+mod bench;
 mod best;
 mod curve;
 mod data;
@@ -55,6 +56,7 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Replay(args) => replay::execute(&args),
         Command::Schema => schema(),
         Command::Data(command) => data::execute(&command),
+        Command::Bench(command) => bench::execute(command),
     }
 }
 

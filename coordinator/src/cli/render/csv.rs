@@ -8,8 +8,8 @@ use foldwise_shared::record::{EpochRecord, Explanation, ReplayRecord, StudyRecor
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::ParamValue;
 
-use super::Answer;
 use super::hindsight::{Line, lines};
+use super::{Answer, bench};
 use crate::cli::data::{DataSummary, FetchedRow};
 
 pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -24,6 +24,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Replays(records) => replays(records, &mut csv),
         Answer::Fetched(rows) => fetched(rows, &mut csv),
         Answer::Data(summary) => data(summary, &mut csv),
+        Answer::Search(comparison) => bench::search_csv(comparison, &mut csv),
+        Answer::Suggest(timings) => timings.iter().try_for_each(|timing| csv.serialize(timing)),
     }
     .map_err(io::Error::from)?;
     csv.flush()
@@ -196,7 +198,7 @@ fn data<W: Write>(summary: &DataSummary, csv: &mut Writer<W>) -> csv::Result<()>
     ])
 }
 
-fn optional<T: ToString>(value: &Option<T>) -> String {
+pub(super) fn optional<T: ToString>(value: &Option<T>) -> String {
     value.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 

@@ -26,6 +26,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Curve(epochs) => serde_json::to_value(epochs),
         Answer::Fetched(rows) => serde_json::to_value(rows),
         Answer::Data(summary) => serde_json::to_value(summary),
+        Answer::Search(comparison) => serde_json::to_value(comparison),
+        Answer::Suggest(timings) => serde_json::to_value(timings),
     }?;
     serde_json::to_writer_pretty(&mut *out, &value)?;
     writeln!(out)

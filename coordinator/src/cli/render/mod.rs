@@ -1,5 +1,6 @@
 //! Answers on standard output: the same records as a table, as JSON or as CSV.
 
+mod bench;
 mod csv;
 mod hindsight;
 mod json;
@@ -18,6 +19,8 @@ pub(in crate::cli) use self::hindsight::LIMITS as REPLAY_LIMITS;
 pub(in crate::cli) use self::table::{best as best_table, counts};
 use super::data::{DataSummary, FetchedRow};
 use super::error::CliError;
+use crate::bench::search::Comparison;
+use crate::bench::suggest::Timing;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,6 +56,10 @@ pub enum Answer<'a> {
     Fetched(&'a [FetchedRow]),
     /// A data set.
     Data(&'a DataSummary),
+    /// Samplers beside Optuna.
+    Search(&'a Comparison),
+    /// How long suggestions take.
+    Suggest(&'a [Timing]),
 }
 
 /// Writes an answer to standard output.

@@ -137,6 +137,17 @@ fn fetched_files() {
 }
 
 #[test]
+fn samplers() {
+    let comparison = samples::comparison();
+    insta::assert_snapshot!("search_table", shown(Answer::Search(&comparison), Format::Table));
+    insta::assert_snapshot!("search_json", shown(Answer::Search(&comparison), Format::Json));
+    insta::assert_snapshot!("search_csv", shown(Answer::Search(&comparison), Format::Csv));
+    let timings = samples::timings();
+    insta::assert_snapshot!("suggest_table", shown(Answer::Suggest(&timings), Format::Table));
+    insta::assert_snapshot!("suggest_csv", shown(Answer::Suggest(&timings), Format::Csv));
+}
+
+#[test]
 fn a_closed_pipe_is_seen_enough() {
     struct Closed;
     impl Write for Closed {

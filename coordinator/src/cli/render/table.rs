@@ -12,7 +12,7 @@ use foldwise_shared::split::Scheme;
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::short;
 
-use super::{Answer, hindsight, moment, span};
+use super::{Answer, bench, hindsight, moment, span};
 use crate::cli::data::{DataSummary, FetchedRow};
 
 /// Blanks between two columns.
@@ -30,6 +30,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Replays(records) => write!(out, "{}", hindsight::replays(records)),
         Answer::Fetched(rows) => writeln!(out, "{}", fetched(rows)),
         Answer::Data(summary) => write!(out, "{}", data(summary)),
+        Answer::Search(comparison) => writeln!(out, "{}", bench::search_table(comparison)),
+        Answer::Suggest(timings) => writeln!(out, "{}", bench::suggest_table(timings)),
     }
 }
 
