@@ -7,8 +7,11 @@ use super::BenchError;
 /// Optuna's samplers: TPE as Optuna 5 has it by default, and with each param on its own.
 pub(super) const REFERENCES: [&str; 2] = ["tpe", "tpe_classic"];
 
-/// Best values of searches with different seeds: by problem, by trials that run at a time, by sampler, by finished trials.
-pub(super) struct Reference(BTreeMap<String, BTreeMap<u32, BTreeMap<String, BTreeMap<u32, Vec<f64>>>>>);
+/// The best values of searches with different seeds, by problem.
+pub(super) struct Reference(BTreeMap<String, Searches>);
+
+/// By trials that run at a time, by sampler, by finished trials.
+type Searches = BTreeMap<u32, BTreeMap<String, BTreeMap<u32, Vec<f64>>>>;
 
 impl Reference {
     /// The stored searches.

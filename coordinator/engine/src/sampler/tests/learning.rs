@@ -78,9 +78,10 @@ fn mishaps(number: u32, params: &Params) -> Outcome {
     let value = value(params);
     match number {
         _ if number % 7 == 6 => Outcome::Diverged,
-        _ if number % 3 == 2 => {
-            Outcome::Pruned(Progress { epochs: number % 5, value: (number % 5 != 0).then_some(value + 1.0) })
-        }
+        _ if number % 3 == 2 => Outcome::Pruned(Progress {
+            epochs: number % 5,
+            value: (!number.is_multiple_of(5)).then_some(value + 1.0),
+        }),
         _ => Outcome::Complete(value),
     }
 }
