@@ -34,6 +34,9 @@ impl Scheduler {
             return RefusalKind::Draining
                 .because("the coordinator is shutting down; ask again when it is back");
         }
+        if self.studies.get(&id).is_none_or(|study| study.state == StudyState::Stopping) {
+            return RefusalKind::UsedUp.because(GONE);
+        }
         let study = self.external(id)?;
         if study.state == StudyState::Paused {
             let name = &study.spec.study.name;

@@ -1,5 +1,7 @@
 //! What can be written after `foldwise trial ask`, `report`, `tell`, `renew`, `add` and `enqueue`.
 
+use std::time::Duration;
+
 use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args};
 use foldwise_shared::external::Told;
@@ -35,7 +37,8 @@ pub struct AskArgs {
     pub asker: String,
     /// How long the lease lasts without a word, such as 90s or 2h.
     #[arg(long = "lease-time", value_name = "TIME", env = "FOLDWISE_LEASE_TIME", default_value = "10m")]
-    pub lease_time: humantime::Duration,
+    #[arg(value_parser = lease_time)]
+    pub lease_time: Duration,
     /// Where.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -199,6 +202,14 @@ pub struct AddArgs {
     /// Where.
     #[command(flatten)]
     pub source: SourceArgs,
+}
+
+fn lease_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
+        Ok(_) => Err("a lease lasts a second at least".into()),
+        Err(problem) => Err(format!("it is no time ({problem}); write 90s, 10m or 2h")),
+    }
 }
 
 fn lease(text: &str) -> Result<LeaseId, String> {
