@@ -303,7 +303,10 @@ pub fn explain(spec: &StudySpec, recording: &Recording, subject: Subject) -> Exp
         let judged = replay.step(step, told).filter(|judged| judged.trial == subject.trial);
         let Some(judged) = judged else { continue };
         let Some(look) = judged.look() else {
-            if let Verdict::Skipped(skip) = judged.verdict {
+            // Where nobody is ever judged there is no reason for it.
+            if let Verdict::Skipped(skip) = judged.verdict
+                && !replay.pruner.is_none()
+            {
                 *explanation.skipped.entry(skip).or_insert(0) += 1;
             }
             continue;
@@ -440,6 +443,8 @@ mod tests {
             "a trial that was stopped is looked at no more"
         );
         assert_eq!(found.skipped, BTreeMap::from([(Skip::NotDue, 1)]));
+        let found = explained("minimize", "{ kind = \"none\" }", &lines, 2);
+        assert_eq!((found.call, found.skipped), (None, BTreeMap::new()));
     }
 
     #[test]

@@ -27,8 +27,16 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Search(comparison) => bench::search_csv(comparison, &mut csv),
         Answer::Suggest(timings) => timings.iter().try_for_each(|timing| csv.serialize(timing)),
     }
-    .map_err(io::Error::from)?;
+    .map_err(io_error)?;
     csv.flush()
+}
+
+/// Of the kind it was, which the conversion of the crate loses.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
 }
 
 fn studies<W: Write>(records: &[StudyRecord], csv: &mut Writer<W>) -> csv::Result<()> {

@@ -14,6 +14,9 @@ The trials are those that were recorded, in their order; with another pruner oth
 saved of those that were recorded: the study's own pruner saves no more of them. A trial that was pruned ends where it
 ended; `unknown` counts those that a pruner would have let go on, to nobody knows what.";
 
+/// The section of a pruner that never looks.
+const NOBODY: &str = r#"{"kind":"none"}"#;
+
 /// Lines kept at the start and the end of a long list, and around each place in it that matters.
 const AROUND: usize = 3;
 
@@ -108,6 +111,7 @@ pub(super) fn explanation(explanation: &Explanation) -> String {
                 pairs.row("margin", with_share(margin, own));
             }
         }
+        (None, _) if explanation.pruner == NOBODY => pairs.row("looks", "none: this study prunes nobody"),
         (None, _) => pairs.row("looks", "none"),
     }
     if let Some(call) = explanation.call.as_ref().filter(|call| !call.peers.is_empty()) {

@@ -1,5 +1,7 @@
 //! What a person and a program read, pinned.
 
+use std::collections::BTreeMap;
+
 use foldwise_shared::decision::Decision;
 
 use super::*;
@@ -92,6 +94,9 @@ fn explanations() {
     );
     let never = Explanation { call: None, looks: Vec::new(), stored: None, ..pruned };
     insta::assert_snapshot!("explanation_never_table", shown(Answer::Explanation(&never), Format::Table));
+    let none = Explanation { pruner: r#"{"kind":"none"}"#.into(), skipped: BTreeMap::new(), ..never };
+    let table = shown(Answer::Explanation(&none), Format::Table);
+    assert!(table.ends_with("looks   none: this study prunes nobody\n"), "{table}");
 }
 
 #[test]
@@ -158,9 +163,13 @@ fn a_closed_pipe_is_seen_enough() {
             Ok(())
         }
     }
-    let trials = samples::trials();
+    // A few rows, and more than any buffer holds.
+    let few = samples::trials();
+    let many: Vec<_> = few.iter().cycle().take(5_000).cloned().collect();
     for format in [Format::Table, Format::Json, Format::Csv] {
-        let error = write(Answer::Trials(&trials), format, &mut Closed).expect_err("closed");
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        for trials in [&few, &many] {
+            let error = write(Answer::Trials(trials), format, &mut Closed).expect_err("closed");
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        }
     }
 }
