@@ -335,7 +335,8 @@ pub struct ReplayArgs {
     /// The study.
     #[command(flatten)]
     pub study: NamedStudy,
-    /// A pruner: KIND, KIND,key=value,... or a TOML table; repeat it for more. Without it the usual ones.
+    /// A pruner: KIND, KIND,key=value,... or a TOML table; repeat it for more. Without it the usual ones. In the
+    /// variable: one a line.
     #[arg(long = "pruner", value_name = "PRUNER", env = "FOLDWISE_PRUNER", value_delimiter = '\n')]
     pub pruners: Vec<String>,
     /// A setting for each of them that has it; without --pruner, for the study's own. In the variable: one a line.
