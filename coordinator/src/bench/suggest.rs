@@ -129,19 +129,20 @@ struct Load {
 impl Load {
     /// All trials so far are random.
     fn new(spec: StudySpec, trials: u32, running: u32) -> Result<Self, BenchError> {
-        let mut history = History::new(&spec.space, spec.study.direction);
         let mut random = spec.clone();
         random.sampler.kind = SamplerKind::Random;
+        let mut history = History::new(&spec.space, spec.study.direction);
         let mut drawn = VecDeque::new();
         for number in (0..trials + running).map(TrialNumber) {
             let suggestion = suggest(&random, &mut history, &[], number).ok_or(BenchError::Exhausted)?;
             drawn.push_back((number, suggestion.params));
+            if drawn.len() > running as usize
+                && let Some((oldest, params)) = drawn.pop_front()
+            {
+                finish(&mut history, oldest, &params);
+            }
         }
-        let running = drawn.split_off(trials as usize);
-        for (number, params) in drawn {
-            finish(&mut history, number, &params);
-        }
-        Ok(Self { next: trials + running.len() as u32, spec, history, running })
+        Ok(Self { next: trials + running, spec, history, running: drawn })
     }
 
     /// The oldest trial finishes, and another one begins: how long that took.
