@@ -67,7 +67,7 @@ pub enum Command {
     /// Create, look at and steer studies.
     #[command(subcommand)]
     Study(StudyCommand),
-    /// Look at trials.
+    /// Look at trials, and evaluate them with programs of your own.
     #[command(subcommand)]
     Trial(TrialCommand),
     /// Show the best trial of a study.

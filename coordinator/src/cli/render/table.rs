@@ -93,7 +93,10 @@ fn study(record: &StudyRecord) -> String {
         .map(|best| format!("trial {}: {} ({})", best.number, short(best.value), record.direction));
     pairs.row("best", text(best));
     pairs.row("created", moment(record.created_at));
-    pairs.row("data digest", &record.data_digest);
+    // An external objective's data is its own affair.
+    if !record.data_digest.is_empty() {
+        pairs.row("data digest", &record.data_digest);
+    }
     pairs.finish()
 }
 
@@ -283,7 +286,7 @@ fn curve(records: &[EpochRecord]) -> String {
             loss(record.train_loss),
             loss(record.validation_loss),
             number(record.learning_rate),
-            record.seconds.map(|seconds| format!("{seconds:.2}")).unwrap_or_default(),
+            record.seconds.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
         ]);
     }
     grid.finish()
