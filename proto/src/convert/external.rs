@@ -130,3 +130,63 @@ pub fn add_request(study: String, asker: String, all: &Params, told: Told) -> v1
 fn failed(wire: v1::Failure) -> Told {
     Told::Failed { diverged: wire.diverged, message: wire.message }
 }
+
+#[cfg(test)]
+mod tests {
+    use foldwise_shared::state::TrialState;
+    use foldwise_shared::value::ParamValue;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_and_answered_comes_through() {
+        let asked = Asked {
+            trial: TrialNumber(3),
+            lease: LeaseId(7),
+            lease_ms: 1_000,
+            params: Params::from([("a".to_owned(), ParamValue::Float(0.5))]),
+            folds: vec![FoldIndex(0), FoldIndex(2)],
+            epochs: 10,
+        };
+        assert_eq!(Asked::try_from(v1::AskResponse::from(asked.clone())), Ok(asked));
+        let now =
+            |state| TrialNow { trial: TrialNumber(1), state, value: Some(0.5), reason: Some("why".into()) };
+        for state in TrialState::ALL.iter().copied() {
+            let wire = v1::TrialNow::from(now(state));
+            let goes_on = matches!(state, TrialState::Waiting | TrialState::Running);
+            assert_eq!(wire.stop, !goes_on, "{state}");
+            assert_eq!(TrialNow::try_from(wire), Ok(now(state)));
+        }
+        let wrong = v1::TrialNow { state: "lost".into(), ..now(TrialState::Running).into() };
+        assert!(matches!(TrialNow::try_from(wrong), Err(WireError::Wrong { field: "state", .. })));
+    }
+
+    #[test]
+    fn what_is_told_comes_through() {
+        let failed = |diverged| Told::Failed { diverged, message: "why".into() };
+        let all = [
+            Told::Values(vec![0.5, 0.25]),
+            Told::Reported,
+            failed(true),
+            failed(false),
+            Told::Stopped,
+            Told::HandedBack,
+        ];
+        for sent in all {
+            let lease = Some(LeaseId(7));
+            let request = tell_request("s".into(), TrialNumber(1), lease, sent.clone());
+            assert_eq!(told(request.outcome), Ok(sent.clone()));
+            let request = add_request("s".into(), String::new(), &Params::new(), sent.clone());
+            match sent {
+                Told::Values(_) | Told::Failed { .. } => assert_eq!(added(request.outcome), Ok(sent)),
+                _ => assert_eq!(added(request.outcome), Err(WireError::Missing("outcome"))),
+            }
+        }
+        assert_eq!(told(Some(Outcome::Value(0.5))), Ok(Told::Values(vec![0.5])));
+        assert_eq!(told(None), Err(WireError::Missing("outcome")));
+        assert!(matches!(
+            told(Some(Outcome::Reported(false))),
+            Err(WireError::Wrong { field: "reported", .. })
+        ));
+    }
+}

@@ -199,3 +199,29 @@ fn contains_its_values_only() {
     assert!(!domain.contains(&ParamValue::Int(130)));
     assert!(!domain.contains(&ParamValue::Float(136.0)));
 }
+
+#[test]
+fn numbers_as_their_domains_have_them() {
+    let space = space(
+        "a = { float = [0, 9] }\nb = { int = [0, 9] }\nc = { choice = [1, 2.5, \"x\"] }\nd = { fixed = 4 }\ne = { bool = true }",
+    );
+    let typed = |name: &str, value: ParamValue| {
+        let params = space.typed(Params::from([(name.to_owned(), value)]));
+        params.into_values().next().expect("as many as before")
+    };
+    use ParamValue::{Bool, Float, Int, Text};
+    for (name, value, expected) in [
+        ("a", Int(3), Float(3.0)),
+        ("b", Float(3.0), Int(3)),
+        ("b", Float(3.5), Float(3.5)),
+        ("b", Float(1e300), Float(1e300)),
+        ("b", Float(f64::NAN), Float(f64::NAN)),
+        ("c", Float(1.0), Int(1)),
+        ("c", Text("x".into()), Text("x".into())),
+        ("d", Float(4.0), Int(4)),
+        ("e", Bool(true), Bool(true)),
+        ("unknown", Int(1), Int(1)),
+    ] {
+        assert_eq!(format!("{:?}", typed(name, value)), format!("{expected:?}"), "{name}");
+    }
+}
