@@ -28,7 +28,7 @@ pub(super) struct Peers {
 type Curves = BTreeMap<TrialNumber, Vec<Option<f64>>>;
 
 /// One fold of all trials that completed it (and a set of others).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct FoldPeers {
     /// How many they are.
     pub complete: u32,

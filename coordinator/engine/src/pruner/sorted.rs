@@ -3,11 +3,22 @@
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::Direction;
 
+/// Values in one run at most: what an insertion moves does not grow with the trials.
+const RUN: usize = 512;
+
 /// One value each of some trials, in rising order. NaN has no place among them, but counts as a report.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sorted {
-    values: Vec<(f64, TrialNumber)>,
+    /// Laid end to end they are all values. None is empty.
+    runs: Vec<Vec<Entry>>,
+    count: usize,
     nan: Vec<TrialNumber>,
+}
+
+type Entry = (f64, TrialNumber);
+
+fn is_before(a: &Entry, b: &Entry) -> bool {
+    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).is_lt()
 }
 
 impl Sorted {
@@ -15,36 +26,64 @@ impl Sorted {
     pub fn new(values: impl IntoIterator<Item = (TrialNumber, f64)>) -> Self {
         let mut sorted = Self::default();
         for (trial, value) in values {
-            if value.is_nan() { sorted.nan.push(trial) } else { sorted.values.push((value, trial)) }
+            sorted.insert(trial, value);
         }
-        sorted.values.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         sorted
     }
 
     pub fn insert(&mut self, trial: TrialNumber, value: f64) {
         if value.is_nan() {
             self.nan.push(trial);
-        } else {
-            let place = self.place(trial, value);
-            self.values.insert(place, (value, trial));
+            return;
+        }
+        self.count += 1;
+        let entry = (value, trial);
+        let index = self.run_of(&entry).min(self.runs.len().saturating_sub(1));
+        let Some(run) = self.runs.get_mut(index) else {
+            self.runs.push(vec![entry]);
+            return;
+        };
+        run.insert(run.partition_point(|other| is_before(other, &entry)), entry);
+        if run.len() > RUN {
+            let second = run.split_off(RUN / 2);
+            self.runs.insert(index + 1, second);
         }
     }
 
     /// Takes a value out that is there.
     pub fn remove(&mut self, trial: TrialNumber, value: f64) {
-        let place = self.place(trial, value);
-        if self.values.get(place).is_some_and(|found| found.1 == trial) {
-            self.values.remove(place);
+        let entry = (value, trial);
+        let index = self.run_of(&entry);
+        let Some(run) = self.runs.get_mut(index) else { return };
+        let place = run.partition_point(|other| is_before(other, &entry));
+        if run.get(place).is_some_and(|found| found.1 == trial) {
+            run.remove(place);
+            self.count -= 1;
+            if run.is_empty() {
+                self.runs.remove(index);
+            }
         }
     }
 
-    fn place(&self, trial: TrialNumber, value: f64) -> usize {
-        self.values.partition_point(|other| other.0.total_cmp(&value).then(other.1.cmp(&trial)).is_lt())
+    /// The first run that does not end before an entry: where it is, if it is there.
+    fn run_of(&self, entry: &Entry) -> usize {
+        self.runs.partition_point(|run| run.last().is_some_and(|last| is_before(last, entry)))
+    }
+
+    /// The n-th smallest value, from 0.
+    fn nth(&self, mut n: usize) -> Option<f64> {
+        for run in &self.runs {
+            if let Some((value, _)) = run.get(n) {
+                return Some(*value);
+            }
+            n -= run.len();
+        }
+        None
     }
 
     /// How many trials have a value, without NaN.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.values.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.count).unwrap_or(u32::MAX)
     }
 
     /// How many trials have reported, NaN or not.
@@ -56,14 +95,14 @@ impl Sorted {
     pub fn nth_best(&self, direction: Direction, n: usize) -> Option<f64> {
         let place = match direction {
             Direction::Minimize => n,
-            Direction::Maximize => self.values.len().checked_sub(n + 1)?,
+            Direction::Maximize => self.count.checked_sub(n + 1)?,
         };
-        Some(self.values.get(place)?.0)
+        self.nth(place)
     }
 
     /// Every trial but one with its value, those with NaN last.
     pub fn others(&self, than: TrialNumber) -> Vec<(TrialNumber, Option<f64>)> {
-        let values = self.values.iter().map(|(value, trial)| (*trial, Some(*value)));
+        let values = self.runs.iter().flatten().map(|(value, trial)| (*trial, Some(*value)));
         let nan = self.nan.iter().map(|trial| (*trial, None));
         values.chain(nan).filter(|(trial, _)| *trial != than).collect()
     }
@@ -71,15 +110,54 @@ impl Sorted {
     /// The percentile by linear interpolation, with the arithmetic of numpy's `percentile` (method "linear"); none
     /// if there is no value, or if the interpolation gives none between infinities.
     pub fn percentile(&self, percentile: f64) -> Option<f64> {
-        let last = self.values.len().checked_sub(1)?;
+        let last = self.count.checked_sub(1)?;
         let place = last as f64 * (percentile / 100.0).clamp(0.0, 1.0);
         let below = libm::floor(place);
         let part = place - below;
-        let (low, _) = *self.values.get(below as usize)?;
-        let (high, _) = *self.values.get((below as usize + 1).min(last))?;
+        let low = self.nth(below as usize)?;
+        let high = self.nth((below as usize + 1).min(last))?;
         // numpy goes from the nearer of the two.
         let between =
             if part >= 0.5 { high - (high - low) * (1.0 - part) } else { low + (high - low) * part };
         Some(between).filter(|value| !value.is_nan())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_values_stay_in_order_as_they_come_and_go() {
+        let value = |trial: u32| f64::from(trial.wrapping_mul(2_654_435_761) >> 22);
+        let mut sorted = Sorted::default();
+        let mut plain: Vec<Entry> = Vec::new();
+        let check = |sorted: &Sorted, plain: &mut Vec<Entry>| {
+            plain.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let expected: Vec<_> = plain.iter().map(|(value, trial)| (*trial, Some(*value))).collect();
+            assert_eq!(sorted.others(TrialNumber(u32::MAX)), expected);
+            assert_eq!(sorted.count() as usize, plain.len());
+            for n in [0, plain.len() / 3, plain.len()] {
+                assert_eq!(sorted.nth(n), plain.get(n).map(|(value, _)| *value), "{n}");
+            }
+            assert!(sorted.runs.iter().all(|run| (1..=RUN).contains(&run.len())));
+        };
+        for trial in 0..3_000 {
+            sorted.insert(TrialNumber(trial), value(trial));
+            plain.push((value(trial), TrialNumber(trial)));
+        }
+        assert!(sorted.runs.len() > 5);
+        check(&sorted, &mut plain);
+        for trial in (0..3_000).filter(|trial| trial % 7 != 0) {
+            sorted.remove(TrialNumber(trial), value(trial));
+            sorted.remove(TrialNumber(trial), value(trial)); // it is not there any more
+        }
+        plain.retain(|(_, trial)| trial.0 % 7 == 0);
+        check(&sorted, &mut plain);
+        for trial in (0..3_000).step_by(7) {
+            sorted.remove(TrialNumber(trial), value(trial));
+        }
+        check(&sorted, &mut Vec::new());
+        assert!(sorted.runs.is_empty());
     }
 }
