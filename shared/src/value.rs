@@ -20,7 +20,7 @@ pub enum ParamValue {
     /// A word.
     Text(String),
     /// A table or a list of settings.
-    Table(serde_json::Value),
+    Table(Box<serde_json::Value>),
 }
 
 impl ParamValue {
@@ -56,7 +56,7 @@ impl ParamValue {
             Self::Int(_) => "a whole number",
             Self::Float(_) => "a number",
             Self::Text(_) => "a string",
-            Self::Table(serde_json::Value::Array(_)) => "a list",
+            Self::Table(table) if table.is_array() => "a list",
             Self::Table(_) => "a table",
         }
     }
@@ -68,7 +68,7 @@ impl ParamValue {
             Self::Int(number) => (*number).into(),
             Self::Float(number) => (*number).into(),
             Self::Text(text) => text.as_str().into(),
-            Self::Table(table) => table.clone(),
+            Self::Table(table) => (**table).clone(),
         }
     }
 
@@ -83,7 +83,7 @@ impl ParamValue {
                 None => Self::Float(number.as_f64()?),
             },
             Value::String(text) => Self::Text(text),
-            table => Self::Table(table),
+            table => Self::Table(Box::new(table)),
         })
     }
 }
@@ -123,6 +123,12 @@ fn trim_zeros(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A study may have millions of them.
+    #[test]
+    fn a_value_is_no_larger_than_a_word() {
+        assert_eq!(size_of::<ParamValue>(), size_of::<String>());
+    }
 
     #[test]
     fn short_keeps_five_digits() {

@@ -118,10 +118,12 @@ impl Space {
 
 /// The values that a condition on a param with this domain allows: the one that is written, or those of a list.
 fn wanted_values(domain: &Domain, wanted: &ParamValue) -> Vec<ParamValue> {
-    match wanted {
-        ParamValue::Table(serde_json::Value::Array(list)) if !domain.contains(wanted) => {
-            list.iter().cloned().filter_map(ParamValue::from_json).collect()
-        }
-        one => vec![one.clone()],
+    let list = match wanted {
+        ParamValue::Table(table) if !domain.contains(wanted) => table.as_array(),
+        _ => None,
+    };
+    match list {
+        Some(list) => list.iter().cloned().filter_map(ParamValue::from_json).collect(),
+        None => vec![wanted.clone()],
     }
 }

@@ -69,7 +69,7 @@ fn params(seed: u32) -> Params {
         ("width".to_owned(), ParamValue::Int(seed.into())),
         ("flag".to_owned(), ParamValue::Bool(seed.is_multiple_of(2))),
         ("value".to_owned(), ParamValue::Text("it's".into())),
-        ("layers".to_owned(), ParamValue::Table(serde_json::json!([1, { "a": 1.5 }]))),
+        ("layers".to_owned(), ParamValue::Table(Box::new(serde_json::json!([1, { "a": 1.5 }])))),
     ])
 }
 
