@@ -2,7 +2,7 @@
 
 Any language that has gRPC can do this. Here grpcio reads the .proto files itself:
     pip install grpcio-tools
-    foldwise serve --db branin.db & python deploy/examples/branin.py 127.0.0.1:7654
+    foldwise serve --db branin.db & python3 deploy/examples/branin.py 127.0.0.1:7654
 """
 import collections, math, pathlib, statistics, sys
 import grpc
@@ -20,7 +20,8 @@ def branin(x, y):
 def search(studies, seed):
     name, best, asked = f"branin-{seed}", math.inf, collections.deque()
     settings = [f"study.name={name}", f"study.seed={seed}"]
-    studies.CreateStudy(pb.CreateStudyRequest(spec=(HERE / "branin.toml").read_text(), overrides=settings))
+    study = pb.CreateStudyRequest(spec=(HERE / "branin.toml").read_text(), overrides=settings)
+    studies.CreateStudy(study, wait_for_ready=True)
     while True:
         try:
             while len(asked) < 8:

@@ -9,6 +9,9 @@ use crate::value::Params;
 /// How long a lease lasts without a word where whoever asks does not say: ten minutes.
 pub const DEFAULT_LEASE_MS: i64 = 600_000;
 
+/// What a program that asks is called where it does not say.
+pub const DEFAULT_ASKER: &str = "asker";
+
 /// A trial that was given to a program to evaluate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Asked {

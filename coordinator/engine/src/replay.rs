@@ -136,21 +136,30 @@ impl Replay {
         Self { pruner, external, folds, epochs: spec.epochs(), trials: BTreeMap::new() }
     }
 
-    /// The steps, and of each end of a fold whether another was told together with it: then nothing comes between.
+    /// The steps, and of each whether it was told together with what comes next of its trial, so that nobody was judged
+    /// there: the last epoch of a fold with its end, the end of a fold with that of another.
     fn in_order<'a>(&self, recording: &'a Recording) -> Vec<(&'a Step, bool)> {
-        let mut ends_next = BTreeMap::new();
+        let mut next_end = BTreeMap::new();
         let mut steps: Vec<(&Step, bool)> = Vec::with_capacity(recording.steps.len());
         for step in recording.steps.iter().rev() {
-            let (trial, ends) = (step.trial(), matches!(step, Step::FoldEnded { .. }));
-            let next_ends = ends_next.insert(trial, ends).unwrap_or(false);
-            steps.push((step, self.external && ends && next_ends));
+            let (trial, ends) = match *step {
+                Step::FoldEnded { trial, fold, .. } => (trial, Some(fold)),
+                _ => (step.trial(), None),
+            };
+            let next = next_end.insert(trial, ends).flatten();
+            let told = match *step {
+                Step::Epoch { fold, .. } => next == Some(fold),
+                Step::FoldEnded { .. } => next.is_some(),
+                Step::Started { .. } | Step::Decided { .. } => false,
+            };
+            steps.push((step, self.external && told));
         }
         steps.reverse();
         steps
     }
 
     /// Takes a step as the scheduler took it; a trial that this pruner has stopped takes none.
-    /// `told` says whether the end of another fold was told together with it.
+    /// `told`: see [`Self::in_order`].
     fn step(&mut self, step: &Step, told: bool) -> Option<Judged> {
         let trial = step.trial();
         let found = self.trials.entry(trial).or_insert_with(|| Trial {
@@ -188,7 +197,7 @@ impl Replay {
                 if !self.external && slot.curve.iter().any(|loss| loss.is_some_and(f64::is_nan)) {
                     return None;
                 }
-                let judged = found.decided.is_none();
+                let judged = !told && found.decided.is_none();
                 self.judge(trial, fold, Some(epoch), judged)
             }
             Step::FoldEnded { fold, value, .. } => {

@@ -445,10 +445,13 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_that_kubernetes_does_not_set() {
+        // What is measured or told is another thing at every call: no variable that lasts may say it.
+        const SAID: [&str; 9] =
+            ["epoch", "value", "fold", "last", "values", "failed", "diverged", "reported", "stopped"];
         fn check(command: &clap::Command) {
             for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
                 let id = arg.get_id();
-                if ["help", "version"].contains(&id.as_str()) {
+                if ["help", "version", "hand_back"].contains(&id.as_str()) || SAID.contains(&id.as_str()) {
                     continue;
                 }
                 let name =

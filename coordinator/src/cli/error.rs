@@ -146,7 +146,6 @@ impl CliError {
     }
 }
 
-/// What the system refuses, outside of answers.
 impl From<HindsightError> for CliError {
     fn from(error: HindsightError) -> Self {
         match error {
@@ -157,6 +156,7 @@ impl From<HindsightError> for CliError {
     }
 }
 
+/// What the system refuses, outside of answers.
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         Self::Other(error.into())

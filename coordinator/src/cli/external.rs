@@ -2,6 +2,7 @@
 //! answers are JSON, for those programs.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 
 use foldwise_engine::scheduler::{Answer, Event};
 use foldwise_shared::external::{Asked, TrialNow, TrialReport};
@@ -13,7 +14,7 @@ use super::args::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, SourceA
 use super::error::CliError;
 use super::remote::Remote;
 use super::{next, render, study};
-use crate::coordinator::{ASKER, request_offline};
+use crate::coordinator::request_offline;
 
 /// `foldwise trial ask`
 pub(super) fn ask(args: &AskArgs) -> Result<(), CliError> {
@@ -30,7 +31,10 @@ pub(super) fn ask(args: &AskArgs) -> Result<(), CliError> {
         }
     };
     print(&json!(asked))?;
-    next::show(&[tell_next(&asked, study, source)]);
+    // A program that reads the answer needs no hint.
+    if std::io::stdout().is_terminal() {
+        next::show(&[tell_next(&asked, study, source)]);
+    }
     Ok(())
 }
 
@@ -89,7 +93,7 @@ pub(super) fn add(args: &AddArgs) -> Result<(), CliError> {
         Some(remote) => remote.add(&args.study, &params, told)?,
         None => trial_now(&args.source, &args.study, |study| Event::AddTrial {
             study,
-            asker: ASKER.into(),
+            asker: String::new(),
             params,
             told,
         })?,

@@ -23,9 +23,6 @@ pub use self::offline::{Change, offline, request_offline};
 use crate::hindsight::HindsightError;
 use crate::store::{Reader, Store, StoreError};
 
-/// What a program that asks for trials is called where it does not say.
-pub const ASKER: &str = "asker";
-
 /// Events that wait to be handled; senders wait when it is full.
 const INBOX: usize = 4_096;
 /// Events that a watcher may fall behind before it is cut off.

@@ -1,17 +1,23 @@
 //! Steering a study whose coordinator does not run: the same engine, for one event.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use foldwise_data::Locations;
-use foldwise_engine::scheduler::{Answer, Event, OpenLeases};
+use foldwise_engine::scheduler::{Answer, Event, OpenLeases, Refusal, RefusalKind};
 use foldwise_shared::ids::StudyId;
 use foldwise_shared::record::StudyRecord;
+use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::StudyState;
 use tokio::sync::{broadcast, watch};
 
 use super::running::Running;
-use super::{CoordinatorError, Options, find_study, find_study_id, prepare};
-use crate::store::{Reader, Store};
+use super::{CoordinatorError, Options, find_study, prepare};
+use crate::store::{Reader, Store, StoreError};
+
+/// How long a command waits for others on the same database, and between two looks.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a person wants of a study.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +71,28 @@ pub fn request_offline(
     name: &str,
     event: impl FnOnce(StudyId) -> Event,
 ) -> Result<Answer, CoordinatorError> {
-    let study = find_study_id(&Reader::open_mended(database)?, name)?;
-    handle(database, name, event(study))
+    let study = find_study(&Reader::open_mended(database)?, name)?;
+    let event = event(study.id);
+    let spec = StudySpec::from_json(&study.spec).ok();
+    if matches!(event, Event::Ask { .. }) && spec.is_some_and(|spec| spec.budget.wall_time.is_some()) {
+        // Nobody is there between two commands to measure it.
+        return Err(CoordinatorError::Refused(Refusal {
+            kind: RefusalKind::WrongState,
+            message: format!(
+                "budget.wall_time of `{name}` is for a coordinator to watch: ask one (`foldwise serve`)"
+            ),
+        }));
+    }
+    // Another command like this one is done in a moment.
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match handle(database, name, event.clone()) {
+            Err(CoordinatorError::Store(StoreError::Held { .. })) if Instant::now() < patience => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, CoordinatorError> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use foldwise_data::Locations;
 use foldwise_engine::scheduler::{self, Event};
-use foldwise_proto::convert::{WireError, added, params_from, told};
+use foldwise_proto::convert::{added, params_from, told};
 use foldwise_proto::v1::{self, study_service_server::StudyService};
 use foldwise_shared::external::{DEFAULT_LEASE_MS, TrialReport};
 use foldwise_shared::ids::{LeaseId, StudyId, TrialNumber};
@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::status;
-use crate::coordinator::{ASKER, Coordinator, CoordinatorError, find_study, find_study_id, prepare};
+use crate::coordinator::{Coordinator, CoordinatorError, find_study, find_study_id, prepare};
 use crate::hindsight;
 use crate::store::{TrialQuery, TrialSort};
 
@@ -25,9 +25,6 @@ use crate::store::{TrialQuery, TrialSort};
 const PAGE: u32 = 1_000;
 /// Trials whose curves are read ahead of the caller.
 const CURVES_AHEAD: usize = 4;
-
-/// The longest name of a program that asks for trials, in bytes.
-const ASKER_LENGTH: usize = 256;
 
 /// `StudyService` over a coordinator.
 #[derive(Clone)]
@@ -220,7 +217,6 @@ impl StudyService for Studies {
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Answer<v1::AskResponse> {
         let v1::AskRequest { study, asker, lease_ms } = request.into_inner();
-        let asker = asker_name(asker)?;
         let lease_ms = if lease_ms == 0 { DEFAULT_LEASE_MS } else { lease_ms };
         match self.request(study, |study| Event::Ask { study, asker, lease_ms }).await? {
             scheduler::Answer::Asked(asked) => Ok(Response::new(asked.into())),
@@ -250,7 +246,6 @@ impl StudyService for Studies {
 
     async fn add_trial(&self, request: Request<v1::AddTrialRequest>) -> Answer<v1::TrialNow> {
         let v1::AddTrialRequest { study, asker, params, outcome } = request.into_inner();
-        let asker = asker_name(asker)?;
         let params = params_from(params).map_err(|error| status::from_wire(&error))?;
         let told = added(outcome).map_err(|error| status::from_wire(&error))?;
         self.request_trial(study, |study| Event::AddTrial { study, asker, params, told }).await
@@ -295,15 +290,6 @@ impl StudyService for Studies {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
-}
-
-/// What a program that asks calls itself; it stands in tables and lines.
-fn asker_name(name: String) -> Result<String, Status> {
-    if name.len() > ASKER_LENGTH || name.chars().any(char::is_control) {
-        let message = format!("use at most {ASKER_LENGTH} bytes without control characters");
-        return Err(status::from_wire(&WireError::wrong("asker", message)));
-    }
-    Ok(if name.is_empty() { ASKER.into() } else { name })
 }
 
 fn state_of(study: &StudyRecord) -> StudyEvent {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foldwise_engine::scheduler::{Assignment, EpochReport, Event, ToWorker, WorkerInfo};
+use foldwise_engine::scheduler::{Assignment, EpochReport, Event, LEASE_HOLDER, ToWorker, WorkerInfo};
 use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, failure_from, params};
 use foldwise_proto::v1::ack::What;
 use foldwise_proto::v1::from_worker::Message as From;
@@ -105,6 +105,9 @@ fn hello_event(session: SessionId, hello: v1::Hello) -> Result<Event, WireError>
         if text.is_empty() || text.len() > NAME_LENGTH {
             return Err(WireError::wrong(field, format!("it must have 1 to {NAME_LENGTH} bytes")));
         }
+    }
+    if hello.incarnation.starts_with(LEASE_HOLDER) {
+        return Err(WireError::wrong("incarnation", format!("it must not begin with `{LEASE_HOLDER}`")));
     }
     let held = hello.held.into_iter().map(|held| attempt_key_from(held.key)).collect::<Result<_, _>>()?;
     let worker = WorkerInfo { name: hello.name, incarnation: hello.incarnation, device: hello.device };

@@ -135,9 +135,7 @@ fn who_dies_frees_the_trial_on_a_file_too() {
         });
         assert!(again["lease"].as_i64() > first["lease"].as_i64());
         assert_eq!(again["params"], first["params"]);
-        run("tell outside 0 --lease 1 --value 1")
-            .expect_code(1)
-            .expect_stderr(&["lease 1 of trial 0 is over"]);
+        run("tell outside 0 --lease 1 --value 1").expect_code(1).expect_stderr(&["lease 1 is over"]);
         assert_eq!(run("tell outside 0 --value 1").expect_code(0).json()["state"], "complete");
     }
 }
@@ -237,7 +235,7 @@ fn nonsense_has_its_code_and_changes_nothing() {
             "only be true",
         ),
         (client.tell("outside", 1, Some(2), value(0.5)), Code::FailedPrecondition, "is finished"),
-        (client.tell("outside", 0, Some(2), value(0.5)), Code::Aborted, "lease 2 of trial 0 is over"),
+        (client.tell("outside", 0, Some(2), value(0.5)), Code::Aborted, "lease 2 is over"),
         (client.tell("nobody", 0, None, value(0.5)), Code::NotFound, "there are: outside, other"),
     ];
     let asked = |study: &str, asker: &str, lease_ms| AskRequest {
@@ -302,8 +300,8 @@ fn nonsense_has_its_code_and_changes_nothing() {
         ("enqueue outside rate=1e-3 rate=1e-2", "given twice"),
         ("enqueue outside momentum=0.5 kind=a", "`momentum` is not there"),
         ("ask nobody", "no study"),
-        ("ask outside --lease-time 0s", "a lease lasts a second at least"),
-        ("ask outside --lease-time 99days", "use a second to 31 days"),
+        ("ask outside --lease-time 0s", "a lease lasts from a second to 31 days"),
+        ("ask outside --lease-time 99days", "a lease lasts from a second to 31 days"),
     ] {
         scene.foldwise(&format!("trial {words} {place}")).expect_code(2).expect_stderr(&[message]);
     }

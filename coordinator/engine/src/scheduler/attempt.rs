@@ -41,7 +41,7 @@ impl Scheduler {
             return;
         }
         self.record_epoch(key, report);
-        self.judge_epoch(key);
+        self.judge_epoch(key, true);
         self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
     }
 
@@ -72,9 +72,9 @@ impl Scheduler {
         self.write(Write::Epoch { study: key.study, record, worker });
     }
 
-    /// Tells the pruner of a fold's last epoch. A worker's loss that is not finite is for the worker to end: the fold
+    /// Tells the pruner of a fold's latest epoch; without `judged` for the comparison with others alone. A worker's loss that is not finite is for the worker to end: the fold
     /// diverged.
-    pub(super) fn judge_epoch(&mut self, key: AttemptKey) {
+    pub(super) fn judge_epoch(&mut self, key: AttemptKey, judged: bool) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
@@ -87,7 +87,7 @@ impl Scheduler {
             fold: key.fold,
             curve: &fold.curve,
             finished: &finished,
-            judged: trial.ending.is_none(),
+            judged: judged && trial.ending.is_none(),
         };
         if let Some(decision) = study.pruner.epoch(&standing).prune() {
             self.prune(key, Some(epoch), decision);

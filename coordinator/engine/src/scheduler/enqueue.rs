@@ -26,7 +26,9 @@ impl Scheduler {
                 *origin = Origin::Sampled;
             }
         }
-        let Some(trial) = self.add_trial(id, suggestion) else { return RefusalKind::NotFound.because(GONE) };
+        let Some(trial) = self.add_trial(id, suggestion) else {
+            return RefusalKind::WrongState.because(GONE);
+        };
         Ok(Answer::Trial(TrialNow { trial, state: TrialState::Waiting, value: None, reason: None }))
     }
 

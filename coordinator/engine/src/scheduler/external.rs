@@ -3,7 +3,7 @@
 //! To the rest of the scheduler such a program is a worker without a stream, which holds one lease: of all the folds of
 //! its trial that have no value yet. So it is also that a program that dies frees its trial.
 
-use foldwise_shared::external::{Asked, Told, TrialNow, TrialReport};
+use foldwise_shared::external::{Asked, DEFAULT_ASKER, Told, TrialNow, TrialReport};
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, StudyId, TrialNumber};
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
@@ -19,12 +19,18 @@ use super::worker::Worker;
 /// How long a lease may last without a word: from a second to a month.
 const LEASE_MS: std::ops::RangeInclusive<i64> = 1_000..=31 * 24 * 3_600_000;
 
+/// The longest name of a program that asks for trials, in bytes.
+const NAME_LENGTH: usize = 256;
+
 /// What stands for the device of a program that is none of our workers.
 const DEVICE: &str = "external";
 
+/// How the incarnations begin that stand for the holders of leases; no worker may have such a one.
+pub const LEASE_HOLDER: &str = "lease-";
+
 /// The incarnation of the worker that stands for the holder of a lease.
 fn incarnation_of(lease: LeaseId) -> String {
-    format!("lease-{lease}")
+    format!("{LEASE_HOLDER}{lease}")
 }
 
 impl Scheduler {
@@ -41,9 +47,10 @@ impl Scheduler {
         if study.state == StudyState::Paused {
             let name = &study.spec.study.name;
             return RefusalKind::WrongState
-                .because(format!("study `{name}` is paused; `foldwise study unpause {name}` lets it go on"));
+                .because(format!("study `{name}` is paused (`foldwise study show {name}` says why); `foldwise study unpause {name}` lets it go on"));
         }
         check_lease(lease_ms)?;
+        let asker = checked_name(asker)?;
         self.free_epochs(id);
         let trial = match self.waiting_trial(id)? {
             Some(trial) => trial,
@@ -126,7 +133,8 @@ impl Scheduler {
             seconds: unknown,
         };
         self.record_epoch(key, epoch);
-        self.judge_epoch(key);
+        // Where the fold is over anyway, a stop would save nothing of it.
+        self.judge_epoch(key, !report.last);
         if report.last {
             self.end_as_planned(key, false);
         }
@@ -196,6 +204,7 @@ impl Scheduler {
         told: &Told,
     ) -> Result<Answer, Refusal> {
         let lease = self.held(id, trial, lease)?;
+        let told = &self.with_known(id, trial, told);
         self.check_told(id, trial, told)?;
         let keys: Vec<AttemptKey> = match self.workers.get(&incarnation_of(lease)) {
             Some(holder) => holder.attempts.iter().copied().collect(),
@@ -223,7 +232,7 @@ impl Scheduler {
                     self.complete_fold(key, value, Some(epoch), false);
                 }
             }
-            Told::Failed { diverged, message } => self.fail(&keys, *diverged, message),
+            Told::Failed { diverged, message } => self.fail(&keys, *diverged, message, None),
             Told::HandedBack => {
                 for key in keys {
                     self.give_back(key, FailureClass::Preempted, "it was handed back");
@@ -232,6 +241,22 @@ impl Scheduler {
             Told::Stopped => self.stop_all(&keys),
         }
         Ok(Answer::Trial(self.trial_now(id, trial)))
+    }
+
+    /// Values of those folds alone that had none, as they were given out, with the known ones in their places.
+    fn with_known(&self, id: StudyId, trial: TrialNumber, told: &Told) -> Told {
+        let folds =
+            self.studies.get(&id).and_then(|study| study.active.get(&trial)).map(|trial| &trial.folds);
+        match (told, folds) {
+            (Told::Values(values), Some(folds))
+                if values.len() < folds.len()
+                    && values.len() == folds.iter().filter(|fold| fold.value.is_none()).count() =>
+            {
+                let mut values = values.iter().copied();
+                Told::Values(folds.iter().filter_map(|fold| fold.value.or_else(|| values.next())).collect())
+            }
+            _ => told.clone(),
+        }
     }
 
     fn best_of(&self, key: AttemptKey) -> Option<(f64, Epoch)> {
@@ -279,7 +304,8 @@ impl Scheduler {
     }
 
     /// The first of the attempts takes the blame, whoever told so has decided: it is not tried again.
-    fn fail(&mut self, keys: &[AttemptKey], diverged: bool, message: &str) {
+    /// `reason` stands in the place of the usual one.
+    fn fail(&mut self, keys: &[AttemptKey], diverged: bool, message: &str, reason: Option<String>) {
         let Some((first, others)) = keys.split_first() else { return };
         let class = if diverged { FailureClass::Diverged } else { FailureClass::Error };
         let message = if message.is_empty() { "its program said so" } else { message };
@@ -290,7 +316,13 @@ impl Scheduler {
             *failures = failures.saturating_add(1);
             *failures
         });
-        self.fail_fold(*first, class, tries, message);
+        match reason {
+            Some(reason) => {
+                self.set_fold_state(*first, TrialState::Failed);
+                self.end_trial(first.study, first.trial, TrialState::Failed, reason);
+            }
+            None => self.fail_fold(*first, class, tries, message),
+        }
         self.stop_all(others);
     }
 
@@ -320,6 +352,7 @@ impl Scheduler {
         told: &Told,
     ) -> Result<Answer, Refusal> {
         self.external(id)?;
+        let asker = checked_name(asker)?;
         let study = self.open_to_trials(id)?;
         let suggestion = study.checked(params)?;
         match told {
@@ -338,6 +371,14 @@ impl Scheduler {
             return RefusalKind::WrongState.because(GONE);
         };
         let asked = self.give_out(id, trial, asker, *LEASE_MS.start())?;
+        if let Told::Failed { diverged, message } = told {
+            let place = |fold| AttemptKey { study: id, trial, fold, attempt: Attempt(1) };
+            let keys: Vec<AttemptKey> = asked.folds.into_iter().map(place).collect();
+            // What failed elsewhere says nothing of this study: with this reason it is not among those that pause it.
+            let reason = Some(format!("added as failed: {message}").trim_end_matches([' ', ':']).to_owned());
+            self.fail(&keys, *diverged, message, reason);
+            return Ok(Answer::Trial(self.trial_now(id, trial)));
+        }
         self.tell(id, trial, Some(asked.lease), told)
     }
 
@@ -394,8 +435,7 @@ impl Scheduler {
             Some(_) => RefusalKind::Invalid
                 .because(format!("lease {lease} is one of another study than `{name}`")),
             None => RefusalKind::LeaseGone.because(format!(
-                "lease {lease} of trial {trial} is over: it was ended or ran out, and the trial waits or is with \
-                 another; stop, and ask for a new one"
+                "lease {lease} is over: its trial has ended, waits or is with another; trial {trial} needs another lease"
             )),
         }
     }
@@ -420,12 +460,22 @@ impl Scheduler {
 }
 
 fn lease_of(incarnation: &str) -> Option<LeaseId> {
-    incarnation.strip_prefix("lease-")?.parse().ok().map(LeaseId)
+    incarnation.strip_prefix(LEASE_HOLDER)?.parse().ok().map(LeaseId)
 }
 
 fn unfinished(folds: &[Fold]) -> Vec<FoldIndex> {
     let folds = (0..).map(FoldIndex).zip(folds);
     folds.filter(|(_, fold)| !fold.state.is_finished()).map(|(index, _)| index).collect()
+}
+
+/// What a program that asks calls itself: it stands in tables and lines.
+fn checked_name(name: String) -> Result<String, Refusal> {
+    if name.len() > NAME_LENGTH || name.chars().any(char::is_control) {
+        return RefusalKind::Invalid.because(format!(
+            "this is no name of a program; use at most {NAME_LENGTH} bytes without control characters"
+        ));
+    }
+    Ok(if name.is_empty() { DEFAULT_ASKER.into() } else { name })
 }
 
 fn check_lease(lease_ms: i64) -> Result<(), Refusal> {
@@ -441,7 +491,7 @@ fn check_values(spec: &foldwise_shared::spec::StudySpec, values: &[f64]) -> Resu
     if values.len() != folds {
         let wanted = if folds == 1 { "one value".into() } else { format!("{folds} values, one a fold") };
         return RefusalKind::Invalid
-            .because(format!("{} values were told; a trial of this study has {wanted}", values.len()));
+            .because(format!("a trial of this study has {wanted}; {} were told", values.len()));
     }
     match values.iter().find(|value| !value.is_finite()) {
         Some(value) => RefusalKind::Invalid

@@ -28,6 +28,7 @@ use foldwise_shared::state::{FailureClass, StudyState};
 
 pub use self::command::{Answer, Assignment, Command, ToWorker, Write};
 pub use self::event::{DataInfo, EpochReport, Event, NewStudy, WorkerInfo};
+pub use self::external::LEASE_HOLDER;
 pub use self::refusal::{Refusal, RefusalKind};
 pub use self::snapshot::{FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot};
 use self::study::Study;

@@ -12,7 +12,8 @@ use super::{FAILED_IN_A_ROW, OpenLeases, Options, Scheduler};
 use crate::pruner::FoundFold;
 
 impl Scheduler {
-    /// A scheduler that goes on where the store ends. What becomes of open leases is among the options. The commands are to be carried out before the first event.
+    /// A scheduler that goes on where the store ends. What becomes of open leases is among the options. The commands
+    /// are to be carried out before the first event.
     pub fn restore(snapshot: Snapshot, options: Options, now: Millis) -> (Self, Vec<Command>) {
         let mut scheduler = Self {
             options,

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args};
-use foldwise_shared::external::Told;
+use foldwise_shared::external::{DEFAULT_ASKER, Told};
 use foldwise_shared::ids::{Epoch, FoldIndex, LeaseId, TrialNumber};
 use foldwise_shared::value::ParamValue;
 
 use super::{SourceArgs, trial_number};
-use crate::coordinator::ASKER;
+
+/// How long a lease may last: from a second to 31 days.
+const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 1..=31 * 24 * 3_600;
 
 /// `foldwise trial ask`
 #[derive(Debug, Args)]
@@ -32,8 +33,8 @@ pub struct AskArgs {
     /// The study's name.
     #[arg(value_name = "STUDY")]
     pub study: String,
-    /// What the program that asks is called in tables.
-    #[arg(long, value_name = "NAME", env = "FOLDWISE_ASKER", default_value = ASKER)]
+    /// What the program that asks is called in the tables `worker` and `attempt`.
+    #[arg(long, value_name = "NAME", env = "FOLDWISE_ASKER", default_value = DEFAULT_ASKER)]
     pub asker: String,
     /// How long the lease lasts without a word, such as 90s or 2h.
     #[arg(long = "lease-time", value_name = "TIME", env = "FOLDWISE_LEASE_TIME", default_value = "10m")]
@@ -73,17 +74,16 @@ pub struct ReportArgs {
     #[command(flatten)]
     pub trial: AskedTrial,
     /// The epoch, from 1; some may be left out.
-    #[arg(long, value_name = "EPOCH", env = "FOLDWISE_EPOCH", value_parser = epoch)]
+    #[arg(long, value_name = "EPOCH", value_parser = epoch)]
     pub epoch: Epoch,
     /// The value; `nan` is judged as such.
-    #[arg(long, value_name = "VALUE", env = "FOLDWISE_VALUE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     pub value: f64,
     /// The fold, from 0.
-    #[arg(long, value_name = "FOLD", env = "FOLDWISE_FOLD", default_value = "0", value_parser = fold)]
+    #[arg(long, value_name = "FOLD", default_value = "0", value_parser = fold)]
     pub fold: FoldIndex,
     /// The fold ends here, with the best of its values.
-    #[arg(long, env = "FOLDWISE_LAST", value_parser = FalseyValueParser::new())]
-    #[arg(action = clap::ArgAction::SetTrue)]
+    #[arg(long, action = clap::ArgAction::SetTrue)]
     pub last: bool,
 }
 
@@ -92,16 +92,15 @@ pub struct ReportArgs {
 #[command(group = ArgGroup::new("outcome").required(true))]
 pub struct OutcomeArgs {
     /// Its value; of several folds one each, with commas between.
-    #[arg(long = "value", value_name = "VALUE", env = "FOLDWISE_VALUE", group = "outcome")]
+    #[arg(long = "value", value_name = "VALUE", group = "outcome")]
     #[arg(value_delimiter = ',', allow_negative_numbers = true)]
     pub values: Option<Vec<f64>>,
     /// It failed, and why.
-    #[arg(long, value_name = "MESSAGE", env = "FOLDWISE_FAILED", group = "outcome")]
+    #[arg(long, value_name = "MESSAGE", group = "outcome")]
     #[arg(num_args = 0..=1, default_missing_value = "")]
     pub failed: Option<String>,
     /// Its value would be NaN or infinite: stay away from there.
-    #[arg(long, env = "FOLDWISE_DIVERGED", group = "outcome", value_parser = FalseyValueParser::new())]
-    #[arg(action = clap::ArgAction::SetTrue)]
+    #[arg(long, group = "outcome", action = clap::ArgAction::SetTrue)]
     pub diverged: bool,
 }
 
@@ -135,16 +134,13 @@ pub struct TellArgs {
     #[command(flatten)]
     pub outcome: OutcomeArgs,
     /// Each fold has the best of its reported values.
-    #[arg(long, env = "FOLDWISE_REPORTED", group = "outcome", value_parser = FalseyValueParser::new())]
-    #[arg(action = clap::ArgAction::SetTrue)]
+    #[arg(long, group = "outcome", action = clap::ArgAction::SetTrue)]
     pub reported: bool,
     /// It was stopped, as it was told to be.
-    #[arg(long, env = "FOLDWISE_STOPPED", group = "outcome", value_parser = FalseyValueParser::new())]
-    #[arg(action = clap::ArgAction::SetTrue)]
+    #[arg(long, group = "outcome", action = clap::ArgAction::SetTrue)]
     pub stopped: bool,
     /// Somebody else is to do it.
-    #[arg(long, env = "FOLDWISE_HAND_BACK", group = "outcome", value_parser = FalseyValueParser::new())]
-    #[arg(action = clap::ArgAction::SetTrue)]
+    #[arg(long, group = "outcome", action = clap::ArgAction::SetTrue)]
     pub hand_back: bool,
 }
 
@@ -206,8 +202,8 @@ pub struct AddArgs {
 
 fn lease_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
-        Ok(_) => Err("a lease lasts a second at least".into()),
+        Ok(time) if LEASE_SECONDS.contains(&time.as_secs()) => Ok(time),
+        Ok(_) => Err("a lease lasts from a second to 31 days".into()),
         Err(problem) => Err(format!("it is no time ({problem}); write 90s, 10m or 2h")),
     }
 }

@@ -116,7 +116,7 @@ fn folds_end_one_by_one_or_together() {
          report 1 0/0:1 5 => go on
          report 1 0/0:2 3 last => go on
          report 1 0/0:3 2 => WrongState
-         tell 1 0 3 4     => Invalid
+         tell 1 0 3       => Invalid
          tell 1 0 2 4 5   => Invalid
          tell 1 0 3 4 5   => trial 0 complete 4, it is complete
          ask a 9s         => lease 2 of trial 1 folds 0 1 2
@@ -238,4 +238,40 @@ fn leases_outlive_the_coordinator() {
          restart forget   => preempted 0/0#2, preempted 1/0#1
          report 2 0/0:2 4 => LeaseGone",
     );
+}
+
+#[test]
+fn values_of_the_folds_that_were_given_out_are_enough() {
+    check(
+        |spec| external(spec, 1, 2),
+        "ask a            => lease 1 of trial 0 folds 0 1
+         report 1 0/0:1 3 last => go on
+         tell 1 0 back    => preempted 0/1#1, go on
+         ask b            => lease 2 of trial 0 folds 1
+         tell 2 0 5       => trial 0 complete 4, study ended, it is complete",
+    );
+}
+
+#[test]
+fn the_last_value_of_a_trial_is_not_judged() {
+    check(
+        |spec| {
+            external(spec, 2, 1);
+            use_median(spec, 1, 0);
+        },
+        "ask a            => lease 1 of trial 0 folds 0
+         report 1 0/0:1 3 last => trial 0 complete 3, it is complete
+         ask a            => lease 2 of trial 1 folds 0
+         report 2 1/0:1 9 last => trial 1 complete 9, study ended, it is complete",
+    );
+}
+
+#[test]
+fn what_failed_elsewhere_pauses_nothing() {
+    let add = "add {\"learning_rate\":0.03,\"batch_size\":64} failed";
+    let story: String = (0..6)
+        .map(|trial| format!("{add} => error {trial}/0#1, trial {trial} failed, it is failed\n"))
+        .collect();
+    let scenario = check(|spec| external(spec, 9, 1), &format!("{story}ask a => lease 7 of trial 6 folds 0"));
+    assert_eq!(scenario.reason(0), "added as failed: it went wrong");
 }
