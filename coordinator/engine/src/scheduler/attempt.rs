@@ -72,7 +72,8 @@ impl Scheduler {
         self.write(Write::Epoch { study: key.study, record, worker });
     }
 
-    /// Tells the pruner of a fold's latest epoch; without `judged` for the comparison with others alone. A worker's loss that is not finite is for the worker to end: the fold
+    /// Tells the pruner of a fold's latest epoch; without `judged` for the comparison with others alone. A worker's loss
+    /// that is not finite is for the worker to end: the fold
     /// diverged.
     pub(super) fn judge_epoch(&mut self, key: AttemptKey, judged: bool) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
