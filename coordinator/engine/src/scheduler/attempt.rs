@@ -73,8 +73,7 @@ impl Scheduler {
     }
 
     /// Tells the pruner of a fold's latest epoch; without `judged` for the comparison with others alone. A worker's loss
-    /// that is not finite is for the worker to end: the fold
-    /// diverged.
+    /// that is not finite is for the worker to end: the fold diverged.
     pub(super) fn judge_epoch(&mut self, key: AttemptKey, judged: bool) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
