@@ -93,13 +93,21 @@ impl Mixture {
 
     /// The logarithm of the density at a point, up to a constant that is the same for all mixtures over these dims.
     pub fn log_density(&self, point: &[f64]) -> f64 {
+        self.log_density_unless(point, |_| false).unwrap_or(f64::NEG_INFINITY)
+    }
+
+    /// The same; none if a number that it is not below is enough to know that it does not matter.
+    pub fn log_density_unless(&self, point: &[f64], is_enough: impl Fn(f64) -> bool) -> Option<f64> {
         let mut terms = self.log_factors.clone();
         for (axis, number) in self.axes.iter().zip(point) {
             axis.add_log_kernels(*number, &mut terms);
         }
         let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if is_enough(largest) {
+            return None;
+        }
         let above = terms.iter().filter(|term| **term > largest - NEGLIGIBLE);
-        largest + libm::log(above.map(|term| libm::exp(term - largest)).sum())
+        Some(largest + libm::log(above.map(|term| libm::exp(term - largest)).sum()))
     }
 }
 

@@ -94,12 +94,17 @@ impl<'a> Ratio<'a> {
         let is_new = |point: &Point| !last || !history.is_taken(running, point);
         let candidates = self.draw(0..CANDIDATES, history, point, rng);
         let fresh: Vec<&Point> = candidates.iter().filter(|candidate| is_new(candidate)).collect();
-        let scored = fresh.into_iter().map(|candidate| {
-            let numbers: Vec<f64> = self.dims.iter().map(|dim| candidate[*dim]).collect();
-            (self.best.log_density(&numbers) - self.others.log_density(&numbers), candidate)
-        });
         // The first of equals.
-        let chosen = scored.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        let mut chosen: Option<(f64, &Point)> = None;
+        for candidate in fresh {
+            let numbers: Vec<f64> = self.dims.iter().map(|dim| candidate[*dim]).collect();
+            let best = self.best.log_density(&numbers);
+            let loses = |others: f64| chosen.is_some_and(|(leader, _)| best - others <= leader);
+            let Some(others) = self.others.log_density_unless(&numbers, loses) else { continue };
+            if chosen.is_none_or(|(leader, _)| best - others > leader) {
+                chosen = Some((best - others, candidate));
+            }
+        }
         if let Some((_, chosen)) = chosen {
             point.clone_from(chosen);
             return;
