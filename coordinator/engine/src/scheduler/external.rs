@@ -3,7 +3,9 @@
 //! To the rest of the scheduler such a program is a worker without a stream, which holds one lease: of all the folds of
 //! its trial that have no value yet. So it is also that a program that dies frees its trial.
 
-use foldwise_shared::external::{Asked, DEFAULT_ASKER, Told, TrialNow, TrialReport};
+mod check;
+
+use foldwise_shared::external::{Asked, Told, TrialNow, TrialReport};
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, StudyId, TrialNumber};
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
@@ -16,11 +18,7 @@ use super::refusal::{Refusal, RefusalKind};
 use super::study::{Fold, Study};
 use super::worker::Worker;
 
-/// How long a lease may last without a word: from a second to a month.
-const LEASE_MS: std::ops::RangeInclusive<i64> = 1_000..=31 * 24 * 3_600_000;
-
-/// The longest name of a program that asks for trials, in bytes.
-const NAME_LENGTH: usize = 256;
+use self::check::{LEASE_MS, check_lease, check_values, checked_name};
 
 /// What stands for the device of a program that is none of our workers.
 const DEVICE: &str = "external";
@@ -93,6 +91,10 @@ impl Scheduler {
         asker: String,
         lease_ms: i64,
     ) -> Result<Asked, Refusal> {
+        let study = self.external(id)?;
+        let epochs = study.spec.epochs();
+        let Some(found) = study.active.get(&trial) else { return RefusalKind::WrongState.because(GONE) };
+        let (params, folds) = (found.params.clone(), unfinished(&found.folds));
         let incarnation = incarnation_of(LeaseId(self.last_lease.0 + 1));
         let info = WorkerInfo { name: asker, incarnation: incarnation.clone(), device: DEVICE.into() };
         self.write(Write::Worker { worker: info.clone(), at: self.now });
@@ -100,10 +102,6 @@ impl Scheduler {
         let Some(lease) = self.grant(&incarnation, Some(lease_ms)) else {
             return RefusalKind::WrongState.because(GONE);
         };
-        let Some(study) = self.studies.get(&id) else { return RefusalKind::WrongState.because(GONE) };
-        let epochs = study.spec.epochs();
-        let Some(found) = study.active.get(&trial) else { return RefusalKind::WrongState.because(GONE) };
-        let (params, folds) = (found.params.clone(), unfinished(&found.folds));
         for fold in &folds {
             let place = AttemptKey { study: id, trial, fold: *fold, attempt: Attempt(0) };
             self.bury_expired(place);
@@ -139,60 +137,6 @@ impl Scheduler {
             self.end_as_planned(key, false);
         }
         Ok(Answer::Trial(self.trial_now(id, trial)))
-    }
-
-    /// The attempt that a report is of, if it can be recorded.
-    fn reportable(
-        &self,
-        id: StudyId,
-        trial: TrialNumber,
-        lease: LeaseId,
-        report: &TrialReport,
-    ) -> Result<AttemptKey, Refusal> {
-        let study = self.external(id)?;
-        let (folds, epochs) = (study.spec.folds(), study.spec.epochs());
-        let TrialReport { fold, epoch, value, last } = *report;
-        if fold.0 >= folds {
-            let range = if folds == 1 { "only fold 0".into() } else { format!("folds 0 to {}", folds - 1) };
-            return RefusalKind::OutOfRange.because(format!("there is no fold {fold}; a trial has {range}"));
-        }
-        if !(1..=epochs).contains(&epoch.0) {
-            return RefusalKind::OutOfRange.because(format!(
-                "there is no epoch {epoch}; epochs go from 1 to {epochs} (train.epochs in the study file)"
-            ));
-        }
-        let place = AttemptKey { study: id, trial, fold, attempt: Attempt(0) };
-        let incarnation = incarnation_of(lease);
-        let Some(found) = study.fold(place) else { return RefusalKind::WrongState.because(GONE) };
-        let Some(open) = found.open.as_ref().filter(|open| open.incarnation == incarnation) else {
-            return RefusalKind::WrongState.because(format!(
-                "fold {fold} of trial {trial} is {}; nothing more is to be said of it",
-                found.state
-            ));
-        };
-        let recorded = found.curve.get(epoch.0 as usize - 1).copied().flatten();
-        if let Some(recorded) = recorded {
-            let same = recorded == value || !(recorded.is_finite() || value.is_finite());
-            let what = if same {
-                format!("epoch {epoch} was reported already")
-            } else {
-                format!("epoch {epoch} was reported already, as {recorded}, which stays so")
-            };
-            let go_on = if self.trial_now(id, trial).is_to_stop() { "the trial is to stop" } else { "go on" };
-            return RefusalKind::Repeated.because(format!("{what}; {go_on}"));
-        }
-        if (epoch.0 as usize) < found.curve.len() {
-            let latest = found.curve.len();
-            return RefusalKind::WrongState.because(format!(
-                "epoch {epoch} comes too late: epoch {latest} was reported already; report epochs in their order"
-            ));
-        }
-        if last && !value.is_finite() && found.best(&study.spec).is_none() {
-            return RefusalKind::Invalid.because(format!(
-                "fold {fold} cannot end so: none of its values is finite; tell that the trial has diverged"
-            ));
-        }
-        Ok(AttemptKey { attempt: open.attempt, ..place })
     }
 
     /// The end of a trial, as whoever asked for it tells it.
@@ -262,38 +206,6 @@ impl Scheduler {
     fn best_of(&self, key: AttemptKey) -> Option<(f64, Epoch)> {
         let study = self.studies.get(&key.study)?;
         study.fold(key)?.best(&study.spec)
-    }
-
-    /// Whether what is told of a trial can be.
-    fn check_told(&self, id: StudyId, number: TrialNumber, told: &Told) -> Result<(), Refusal> {
-        let study = self.external(id)?;
-        let Some(trial) = study.active.get(&number) else { return RefusalKind::WrongState.because(GONE) };
-        match told {
-            Told::Values(values) => {
-                check_values(&study.spec, values)?;
-                for (index, (fold, value)) in trial.folds.iter().zip(values).enumerate() {
-                    if let Some(known) = fold.value.filter(|known| known != value) {
-                        return RefusalKind::Invalid.because(format!(
-                            "fold {index} of trial {number} is complete with {known}, so it cannot get {value}"
-                        ));
-                    }
-                }
-                Ok(())
-            }
-            Told::Reported if trial.ending.is_none() => {
-                let nothing = |fold: &Fold| fold.value.is_none() && fold.best(&study.spec).is_none();
-                match trial.folds.iter().position(nothing) {
-                    Some(fold) => RefusalKind::WrongState.because(format!(
-                        "no finite value of fold {fold} of trial {number} was reported; tell its value, or that it failed"
-                    )),
-                    None => Ok(()),
-                }
-            }
-            Told::Stopped if trial.ending.is_none() => RefusalKind::WrongState.because(format!(
-                "nobody has told trial {number} to stop; tell its value, that it failed, or hand it back"
-            )),
-            _ => Ok(()),
-        }
     }
 
     fn stop_all(&mut self, keys: &[AttemptKey]) {
@@ -382,64 +294,6 @@ impl Scheduler {
         self.tell(id, trial, Some(asked.lease), told)
     }
 
-    /// A study whose trials are asked for, unless it is over.
-    fn external(&self, id: StudyId) -> Result<&Study, Refusal> {
-        let Some(study) = self.studies.get(&id) else { return RefusalKind::WrongState.because(GONE) };
-        if !study.spec.is_external() {
-            return RefusalKind::WrongState.because(format!(
-                "the trials of study `{}` are trained by workers; only those of a study with objective = \"external\" \
-                 are asked for and told",
-                study.spec.study.name
-            ));
-        }
-        Ok(study)
-    }
-
-    /// The lease of a trial that is not finished, if it is the named one.
-    fn held(&self, id: StudyId, trial: TrialNumber, lease: Option<LeaseId>) -> Result<LeaseId, Refusal> {
-        let study = self.external(id)?;
-        let name = &study.spec.study.name;
-        if trial >= study.next_number {
-            let there = match study.next_number.0 {
-                0 => "it has none yet".into(),
-                1 => "it has trial 0 alone".into(),
-                count => format!("its trials are 0 to {}", count - 1),
-            };
-            return RefusalKind::NotFound.because(format!("study `{name}` has no trial {trial}: {there}"));
-        }
-        let Some(active) = study.active.get(&trial) else {
-            return RefusalKind::WrongState.because(format!(
-                "trial {trial} of study `{name}` is finished; a finished trial never changes"
-            ));
-        };
-        let current = active.folds.iter().find_map(|fold| lease_of(&fold.open.as_ref()?.incarnation));
-        match (lease, current) {
-            (Some(lease), Some(current)) if lease == current => Ok(current),
-            (None, Some(current)) => Ok(current),
-            (None, None) => RefusalKind::WrongState
-                .because(format!("nobody has trial {trial} of study `{name}`; ask for it first")),
-            (Some(lease), _) => self.not_held(study, trial, lease),
-        }
-    }
-
-    /// Why a trial is not held by that lease.
-    fn not_held(&self, study: &Study, trial: TrialNumber, lease: LeaseId) -> Result<LeaseId, Refusal> {
-        let name = &study.spec.study.name;
-        if !(1..=self.last_lease.0).contains(&lease.0) {
-            return RefusalKind::NotFound.because(format!("there is no lease {lease}"));
-        }
-        let other = self.workers.get(&incarnation_of(lease)).and_then(|holder| holder.attempts.first());
-        match other {
-            Some(key) if key.study == study.id => RefusalKind::Invalid
-                .because(format!("lease {lease} is one of trial {}, not of trial {trial}", key.trial)),
-            Some(_) => RefusalKind::Invalid
-                .because(format!("lease {lease} is one of another study than `{name}`")),
-            None => RefusalKind::LeaseGone.because(format!(
-                "lease {lease} is over: its trial has ended, waits or is with another; trial {trial} needs another lease"
-            )),
-        }
-    }
-
     /// Where a trial is after this event.
     fn trial_now(&self, id: StudyId, trial: TrialNumber) -> TrialNow {
         if let Some(active) = self.studies.get(&id).and_then(|study| study.active.get(&trial)) {
@@ -466,36 +320,4 @@ fn lease_of(incarnation: &str) -> Option<LeaseId> {
 fn unfinished(folds: &[Fold]) -> Vec<FoldIndex> {
     let folds = (0..).map(FoldIndex).zip(folds);
     folds.filter(|(_, fold)| !fold.state.is_finished()).map(|(index, _)| index).collect()
-}
-
-/// What a program that asks calls itself: it stands in tables and lines.
-fn checked_name(name: String) -> Result<String, Refusal> {
-    if name.len() > NAME_LENGTH || name.chars().any(char::is_control) {
-        return RefusalKind::Invalid.because(format!(
-            "this is no name of a program; use at most {NAME_LENGTH} bytes without control characters"
-        ));
-    }
-    Ok(if name.is_empty() { DEFAULT_ASKER.into() } else { name })
-}
-
-fn check_lease(lease_ms: i64) -> Result<(), Refusal> {
-    if LEASE_MS.contains(&lease_ms) {
-        return Ok(());
-    }
-    RefusalKind::Invalid.because(format!("a lease of {lease_ms} ms cannot be; use a second to 31 days"))
-}
-
-/// The values of all folds must be there and finite.
-fn check_values(spec: &foldwise_shared::spec::StudySpec, values: &[f64]) -> Result<(), Refusal> {
-    let folds = spec.folds() as usize;
-    if values.len() != folds {
-        let wanted = if folds == 1 { "one value".into() } else { format!("{folds} values, one a fold") };
-        return RefusalKind::Invalid
-            .because(format!("a trial of this study has {wanted}; {} were told", values.len()));
-    }
-    match values.iter().find(|value| !value.is_finite()) {
-        Some(value) => RefusalKind::Invalid
-            .because(format!("the value is {value}; tell a finite number, or that the trial has diverged")),
-        None => Ok(()),
-    }
 }
