@@ -4,6 +4,7 @@ mod diff;
 mod error;
 mod parse;
 mod pruner;
+mod recovery;
 mod validate;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
 pub use self::parse::{parse, place};
 pub use self::pruner::{pruners_with, with_pruner};
+pub use self::recovery::{CheckpointSection, Keep, RetrySection};
 
 use crate::model::{Default, Network, Optimizer};
 use crate::space::Space;
@@ -55,6 +57,12 @@ pub struct StudySpec {
     /// When the study ends; whichever is reached first.
     #[serde(default)]
     pub budget: BudgetSection,
+    /// When workers store how far they are, so that an interrupted fold goes on from there.
+    #[serde(default)]
+    pub checkpoint: CheckpointSection,
+    /// How often a fold is tried again after a failure.
+    #[serde(default)]
+    pub retry: RetrySection,
 }
 
 /// `[study]`
@@ -72,6 +80,10 @@ pub struct StudySection {
     /// Who finds out the value of a trial. Default: training.
     #[serde(default)]
     pub objective: Objective,
+    /// Where several studies wait for workers, those with the highest priority go first; equal ones share evenly.
+    /// Default: 0.
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// Who finds out the value of a trial.

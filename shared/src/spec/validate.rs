@@ -2,6 +2,7 @@
 
 use super::parse::nearest;
 use super::pruner::resolve_pruner;
+use super::recovery::check_recovery;
 use super::{SamplerKind, SpecError, StudySpec};
 use crate::model::{Network, TrialSettings, settings};
 use crate::space::{Domain, Grid};
@@ -40,7 +41,8 @@ pub(super) fn resolve_and_check(spec: &mut StudySpec) -> Result<(), SpecError> {
     }
     resolve_sampler(spec)?;
     resolve_pruner(spec)?;
-    check_budget(spec)
+    check_budget(spec)?;
+    check_recovery(spec)
 }
 
 pub(super) fn error(key: &str, message: impl Into<String>) -> Result<(), SpecError> {

@@ -16,7 +16,7 @@ use super::{ended, epoch, hello, key, lease, new_store, started, study, trial, t
 use crate::store::schema::VERSION;
 use crate::store::{Reader, Store, TrialQuery};
 
-const GOLDEN: [&str; VERSION as usize] = ["v1.sqlite", "v2.sqlite", "v3.sqlite"];
+const GOLDEN: [&str; VERSION as usize] = ["v1.sqlite", "v2.sqlite", "v3.sqlite", "v4.sqlite"];
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/testdata"))
