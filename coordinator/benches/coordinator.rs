@@ -158,7 +158,7 @@ async fn work(coordinator: Coordinator, number: u64, epochs: u32) -> Option<()> 
             }
             Ok(Some(_)) => {}
             Ok(None) => return None,
-            Err(_) => coordinator.tell(Event::Heartbeat { session }).await.ok()?,
+            Err(_) => coordinator.tell(Event::Heartbeat { session, device_use: None }).await.ok()?,
         }
     }
 }

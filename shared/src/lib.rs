@@ -20,4 +20,6 @@ pub mod decision;
 
 pub mod record;
 
+pub mod checkpoint;
+
 pub mod external;

@@ -20,12 +20,14 @@ const BEST: usize = 3;
 /// Something that was recorded in a study.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
-    /// A fold is trained from its start; what it reached before is gone.
+    /// A fold is trained; what it reached before, beyond where it goes on, is gone.
     Started {
         /// The trial.
         trial: TrialNumber,
         /// The fold.
         fold: FoldIndex,
+        /// The epoch after which it goes on; 0 for a fresh start.
+        after: Epoch,
     },
     /// An epoch was recorded.
     Epoch {
@@ -180,10 +182,12 @@ impl Replay {
             return None;
         }
         match *step {
-            Step::Started { fold, .. } => {
+            Step::Started { fold, after, .. } => {
+                let finished = found.finished();
                 let slot = found.folds.get_mut(fold.0 as usize)?;
-                slot.curve.clear();
-                self.pruner.start(trial, fold);
+                slot.curve.truncate(after.0 as usize);
+                let (number, curve) = (trial, &slot.curve);
+                self.pruner.start(&Standing { number, fold, curve, finished: &finished, judged: false });
                 None
             }
             Step::Epoch { fold, epoch, value, .. } => {

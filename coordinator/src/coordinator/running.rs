@@ -43,6 +43,8 @@ struct Outcome {
     writes: Vec<Write>,
     sends: Vec<(SessionId, ToWorker)>,
     closes: Vec<SessionId>,
+    /// Artifacts that nothing refers to any more.
+    discards: Vec<String>,
     drained: bool,
     answers: Vec<(Asker, Result<Answer, CoordinatorError>)>,
 }
@@ -57,6 +59,7 @@ impl Outcome {
                 Command::Send { session, message } => self.sends.push((session, message)),
                 Command::Close { session } => self.closes.push(session),
                 Command::Reply(reply) => answer = reply.map_err(CoordinatorError::from),
+                Command::Discard { digest } => self.discards.push(digest),
                 Command::Drained => self.drained = true,
             }
         }

@@ -118,7 +118,7 @@ fn event(session: SessionId, message: v1::FromWorker) -> Result<Event, WireError
     Ok(match message.message.ok_or(WireError::Missing("message"))? {
         From::Hello(_) => return Err(WireError::wrong("hello", "a session has one, at its start")),
         From::Ready(ready) => Event::Ready { session, slots: slots(ready.slots)? },
-        From::Heartbeat(_) => Event::Heartbeat { session },
+        From::Heartbeat(_) => Event::Heartbeat { session, device_use: None },
         From::Epoch(epoch) => Event::Epoch {
             session,
             key: attempt_key_from(epoch.key)?,
@@ -169,8 +169,8 @@ fn assign(assignment: Assignment) -> v1::Assign {
         key: Some(attempt_key(assignment.key)),
         params: params(&assignment.params),
         seed: assignment.seed,
-        start_epoch: assignment.start_epoch.0,
-        checkpoint: String::new(),
+        start_epoch: assignment.start_epoch().0,
+        checkpoint: assignment.checkpoint.map(|checkpoint| checkpoint.digest).unwrap_or_default(),
     };
     let work = v1::TrainFolds {
         lease: assignment.lease.0,

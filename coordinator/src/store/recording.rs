@@ -23,6 +23,8 @@ struct Event {
     trial: TrialNumber,
     fold: FoldIndex,
     attempt: u32,
+    /// The epoch that an attempt starts after.
+    after: u32,
     state: Option<TrialState>,
     ending: Option<TrialState>,
 }
@@ -44,7 +46,7 @@ fn recording(tx: &Connection, study: StudyId) -> Result<Recording, Fault> {
     let values: BTreeMap<_, f64> = collect(tx, sql, [study.0], fold)?.into_iter().collect();
 
     let sql = "SELECT seq, at, kind, trial, coalesce(fold, 0), coalesce(attempt, 0), detail ->> 'state', \
-        detail ->> 'ending' FROM event WHERE study_id = ?1 \
+        detail ->> 'ending', coalesce(detail ->> 'start_epoch', 0) FROM event WHERE study_id = ?1 \
         AND kind IN ('attempt-started', 'fold-state', 'trial-state') ORDER BY seq";
     let events = collect(tx, sql, [study.0], event)?;
     let mut steps: Vec<(Place, Step)> = Vec::new();
@@ -54,7 +56,7 @@ fn recording(tx: &Connection, study: StudyId) -> Result<Recording, Fault> {
         let step = match (event.kind.as_str(), event.state, event.ending) {
             ("attempt-started", _, _) => {
                 starts.insert((trial, fold, attempt), position);
-                Step::Started { trial, fold }
+                Step::Started { trial, fold, after: Epoch(event.after) }
             }
             ("fold-state", Some(TrialState::Complete), _) => match values.get(&(trial, fold)) {
                 Some(value) => Step::FoldEnded { trial, fold, value: *value },
@@ -106,6 +108,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         attempt: row.get(5)?,
         state: if has_state { Some(word(row, 6)?) } else { None },
         ending: optional_word(row, 7)?,
+        after: row.get(8)?,
         kind,
     })
 }

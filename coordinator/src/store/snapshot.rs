@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldwise_engine::scheduler::{
     DataInfo, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
 };
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{AttemptState, FailureClass};
@@ -22,6 +23,7 @@ pub(super) fn load(tx: &Connection) -> Result<Snapshot, Fault> {
     loader.folds(tx)?;
     let attempts = loader.attempts(tx)?;
     loader.epochs(tx, &attempts)?;
+    loader.checkpoints(tx)?;
     Ok(Snapshot {
         studies: loader.studies,
         last_study: StudyId(last_id(tx, "study")?),
@@ -140,6 +142,7 @@ impl Loader {
                 last_attempt: Attempt(row.get(5)?),
                 failures: BTreeMap::new(),
                 open: None,
+                checkpoint: None,
                 curve: Vec::new(),
             });
         }
@@ -173,6 +176,7 @@ impl Loader {
             if word::<AttemptState>(row, 4)? == AttemptState::Running {
                 snapshot.open = Some(OpenAttempt {
                     lease: LeaseId(row.get(6)?),
+                    start_epoch: Epoch(row.get(3)?),
                     worker: WorkerInfo { name: row.get(7)?, device: row.get(8)?, incarnation: row.get(9)? },
                     lease_ms: row.get(10)?,
                     renewed_at: Millis(row.get(11)?),
@@ -220,6 +224,20 @@ impl Loader {
             }
             // What was not finite is null in the table.
             fold.curve[position] = Some(row.get::<_, Option<f64>>(4)?.unwrap_or(f64::NAN));
+        }
+        Ok(())
+    }
+
+    fn checkpoints(&mut self, tx: &Connection) -> Result<(), Fault> {
+        let mut query = tx.prepare(
+            "SELECT trial_id, fold, epoch, digest, bytes FROM artifact \
+             WHERE kind = 'checkpoint' AND trial_id IS NOT NULL AND fold IS NOT NULL AND epoch IS NOT NULL",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let checkpoint =
+                Checkpoint { epoch: Epoch(row.get(2)?), digest: row.get(3)?, bytes: count(row, 4)? };
+            self.fold("artifact", row.get(0)?, row.get(1)?)?.checkpoint = Some(checkpoint);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{NewStudy, WorkerInfo, Write};
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
@@ -53,6 +54,10 @@ pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
             log(tx, *at, "attempt-ended", key.into(), &detail).map(drop)
         }
         Write::Epoch { study, record, worker: _ } => epoch(tx, *study, record),
+        Write::Checkpoint { key, checkpoint, at } => new_checkpoint(tx, *key, checkpoint, *at),
+        Write::CheckpointDropped { study, trial, fold } => {
+            drop_checkpoint(tx, trial_id(tx, *study, *trial)?, *fold)
+        }
         Write::Decision { study, trial, fold, epoch, decision, at } => {
             decide(tx, (*study, *trial, *fold), *epoch, decision, *at)
         }
@@ -292,6 +297,40 @@ fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord) -> Result<(), Fa
         record.at.0,
         seq
     ])?;
+    Ok(())
+}
+
+/// In the place of the one that the fold had.
+fn new_checkpoint(
+    tx: &Connection,
+    key: AttemptKey,
+    checkpoint: &Checkpoint,
+    at: Millis,
+) -> Result<(), Fault> {
+    let trial = trial_id(tx, key.study, key.trial)?;
+    drop_checkpoint(tx, trial, key.fold)?;
+    let bytes = i64::try_from(checkpoint.bytes)
+        .map_err(|_| Fault::Inconsistent(format!("a checkpoint of {} bytes", checkpoint.bytes)))?;
+    tx.prepare_cached(
+        "INSERT INTO artifact (study_id, trial_id, fold, attempt, kind, digest, bytes, created_at, epoch) \
+         VALUES (?1, ?2, ?3, ?4, 'checkpoint', ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        key.study.0,
+        trial,
+        key.fold.0,
+        key.attempt.0,
+        checkpoint.digest,
+        bytes,
+        at.0,
+        checkpoint.epoch.0
+    ])?;
+    Ok(())
+}
+
+fn drop_checkpoint(tx: &Connection, trial: i64, fold: FoldIndex) -> Result<(), Fault> {
+    tx.prepare_cached("DELETE FROM artifact WHERE trial_id = ?1 AND fold = ?2 AND kind = 'checkpoint'")?
+        .execute(params![trial, fold.0])?;
     Ok(())
 }
 

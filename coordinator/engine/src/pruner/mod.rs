@@ -180,10 +180,17 @@ impl Pruner {
         matches!(self.rule, Kind::None)
     }
 
-    /// A fold is trained (again) from its start; what it reached before is gone.
-    pub fn start(&mut self, number: TrialNumber, fold: FoldIndex) {
-        if let Some(ladder) = self.ladder(number) {
-            ladder.start(number, fold);
+    /// A fold is trained, perhaps again, and goes on after the epochs of its curve; what it reached beyond them is gone.
+    pub fn start(&mut self, trial: &Standing) {
+        let Some(ladder) = self.ladder(trial.number) else { return };
+        ladder.start(trial.number, trial.fold);
+        self.walk(Standing { judged: false, ..*trial });
+    }
+
+    /// Tells of the epochs of a curve one after the other.
+    fn walk(&mut self, trial: Standing) {
+        for end in 1..=trial.curve.len() {
+            self.epoch(&Standing { curve: trial.curve.get(..end).unwrap_or_default(), ..trial });
         }
     }
 
@@ -233,9 +240,7 @@ impl Pruner {
             let curve = found.curve;
             let standing = Standing { number, fold, curve, finished: &finished, judged: false };
             if self.ladder(number).is_some() {
-                for end in 1..=curve.len() {
-                    self.epoch(&Standing { curve: curve.get(..end).unwrap_or_default(), ..standing });
-                }
+                self.walk(standing);
             }
             if let Some(value) = found.value {
                 finished.push((fold, value));

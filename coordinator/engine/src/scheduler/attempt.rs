@@ -4,9 +4,10 @@ use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::state::{AttemptState, FailureClass, TrialState};
 
+use super::Scheduler;
 use super::command::{ToWorker, Write};
 use super::event::EpochReport;
-use super::{Scheduler, retries};
+use super::pace::pace_ms;
 use crate::pruner::Standing;
 
 impl Scheduler {
@@ -30,7 +31,8 @@ impl Scheduler {
         let epochs = study.spec.epochs();
         let Some(fold) = study.fold_mut(key) else { return };
         let recorded = fold.curve.len() as u32;
-        if (1..=recorded).contains(&report.epoch.0) {
+        let start = fold.open.as_ref().map(|open| open.start.0).unwrap_or_default();
+        if (start + 1..=recorded).contains(&report.epoch.0) {
             self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
             return;
         }
@@ -53,10 +55,14 @@ impl Scheduler {
         let validation_loss = finite(report.validation_loss);
         fold.curve.resize((report.epoch.0 as usize).saturating_sub(1), None);
         fold.curve.push(Some(validation_loss.unwrap_or(f64::NAN)));
+        if let Some(open) = &mut fold.open {
+            open.pace.progressed(self.now, report.seconds);
+        }
         let holder = fold.open.as_ref().and_then(|open| self.workers.get(&open.incarnation));
         let worker = holder.map(|worker| worker.info.name.clone()).unwrap_or_default();
         study.spent += 1;
         study.reserved -= 1;
+        study.slowest_ms = study.slowest_ms.max(pace_ms(report.seconds));
         let record = EpochRecord {
             trial: key.trial,
             fold: key.fold,
@@ -135,6 +141,9 @@ impl Scheduler {
         if !self.is_open(session, key) {
             return;
         }
+        if class == FailureClass::OutOfMemory {
+            self.leave_more_room(key);
+        }
         self.give_back(key, class, &message);
         self.send(session, ToWorker::EndRecorded { key });
     }
@@ -153,11 +162,12 @@ impl Scheduler {
     /// After an attempt ended without a result: the fold is queued again, or its trial fails.
     pub(super) fn after_failure(&mut self, key: AttemptKey, class: FailureClass, message: &str) {
         let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let retries = study.spec.retry.of(class);
         let Some(trial) = study.active.get_mut(&key.trial) else { return };
         let Some(fold) = trial.folds.get_mut(key.fold.0 as usize) else { return };
         let failures = fold.failures.entry(class).or_insert(0);
         *failures = failures.saturating_add(1);
-        if trial.ending.is_some() || *failures <= retries(class) {
+        if trial.ending.is_some() || *failures <= retries {
             self.after_stop(key);
             return;
         }

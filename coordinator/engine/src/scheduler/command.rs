@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::external::{Asked, TrialNow};
 use foldwise_shared::ids::{
@@ -32,6 +33,11 @@ pub enum Command {
     Close {
         /// The stream.
         session: SessionId,
+    },
+    /// Nothing refers to this artifact any more: its file may go, once the writes before are durable.
+    Discard {
+        /// Its digest.
+        digest: String,
     },
     /// The answer to [`super::Event::Ask`] and the others that have one, at most one an event.
     Reply(Result<Answer, Refusal>),
@@ -186,6 +192,24 @@ pub enum Write {
         /// The worker's name.
         worker: String,
     },
+    /// A fold has a checkpoint, in the place of the one it had.
+    Checkpoint {
+        /// The attempt that made it.
+        key: AttemptKey,
+        /// What was stored.
+        checkpoint: Checkpoint,
+        /// When.
+        at: Millis,
+    },
+    /// The checkpoint of a fold is not needed any more.
+    CheckpointDropped {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+    },
     /// A trial was pruned.
     Decision {
         /// The study.
@@ -256,11 +280,16 @@ pub struct Assignment {
     pub data: Arc<DataInfo>,
     /// The seed of the fold's weights and batch order.
     pub seed: u64,
-    /// The epoch to start after; 0 for a fresh start.
-    pub start_epoch: Epoch,
+    /// What to go on from; none for a fresh start.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Assignment {
+    /// The epoch to start after; 0 for a fresh start.
+    pub fn start_epoch(&self) -> Epoch {
+        self.checkpoint.as_ref().map(|checkpoint| checkpoint.epoch).unwrap_or_default()
+    }
+
     /// Which execution of the fold it is.
     pub fn attempt(&self) -> Attempt {
         self.key.attempt

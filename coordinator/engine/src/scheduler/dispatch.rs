@@ -1,5 +1,7 @@
 //! Who trains what next: free slots, the queue of folds, and new trials.
 
+use std::cmp::Reverse;
+
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, SessionId, StudyId, TrialNumber};
 use foldwise_shared::seed::fold_seed;
 use foldwise_shared::spec::Release;
@@ -7,24 +9,28 @@ use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 
 use super::Scheduler;
 use super::command::{Assignment, ToWorker, Write};
+use super::pace::Pace;
 use super::study::{Fold, Open, Trial};
+use crate::pruner::Standing;
 use crate::sampler::Suggestion;
 
 impl Scheduler {
-    /// Fills the free slots: workers in the order of their incarnations, one fold each in turn.
+    /// Fills the free slots: one fold each in turn, the workers with the most room first, so that the folds of a trial run
+    /// apart from each other where that ends it sooner.
     pub(super) fn dispatch(&mut self) {
         if self.draining {
             return;
         }
         loop {
-            let free: Vec<String> = self
+            let mut free: Vec<(f64, String)> = self
                 .workers
                 .iter()
                 .filter(|(_, worker)| worker.is_free(self.now))
-                .map(|(incarnation, _)| incarnation.clone())
+                .map(|(incarnation, worker)| (worker.load(), incarnation.clone()))
                 .collect();
+            free.sort_by(|(a, first), (b, second)| a.total_cmp(b).then_with(|| first.cmp(second)));
             let mut leased = false;
-            for incarnation in free {
+            for (_, incarnation) in free {
                 leased |= self.lease_one(&incarnation);
             }
             if !leased {
@@ -69,19 +75,19 @@ impl Scheduler {
         }
     }
 
-    /// Leases one fold to a worker: of the study that has the fewest in training.
+    /// Leases one fold to a worker: of the study that comes first by its priority and then has the fewest in training.
     fn lease_one(&mut self, incarnation: &str) -> bool {
         let Some(worker) = self.workers.get(incarnation) else { return false };
-        let mut studies: Vec<(u32, StudyId)> = self
+        let mut studies: Vec<(Reverse<i32>, u32, StudyId)> = self
             .studies
             .values()
             .filter(|study| study.state == StudyState::Running && !study.spec.is_external())
             .filter(|study| !worker.unfit.contains_key(&study.id))
-            .map(|study| (study.training, study.id))
+            .map(|study| (Reverse(study.spec.study.priority), study.training, study.id))
             .collect();
         studies.sort_unstable();
-        for (_, study) in studies {
-            if let Some((trial, fold)) = self.next_fold(study) {
+        for (_, _, study) in studies {
+            if let Some((trial, fold)) = self.next_fold(incarnation, study) {
                 self.lease(incarnation, study, trial, fold);
                 return true;
             }
@@ -89,22 +95,28 @@ impl Scheduler {
         false
     }
 
-    fn next_fold(&mut self, id: StudyId) -> Option<(TrialNumber, FoldIndex)> {
+    fn next_fold(&mut self, incarnation: &str, id: StudyId) -> Option<(TrialNumber, FoldIndex)> {
         self.free_epochs(id);
         let study = self.studies.get(&id)?;
-        if !study.has_epochs() {
-            return None;
-        }
+        let worker = self.workers.get(incarnation)?;
+        let fits = |(trial, _): &(TrialNumber, FoldIndex)| worker.has_room_for(study, *trial);
         let races = study.races();
-        if let Some(found) = study.next_waiting(races) {
+        if let Some(found) = study.waiting(races).find(fits) {
             return Some(found);
         }
-        if let Some(trial) = self.create_trial(id) {
-            return Some((trial, FoldIndex(0)));
+        // What waits is too large for this worker; a new trial may be as large, and would only wait besides.
+        let waits = study.waiting(races).next().is_some();
+        if !waits
+            && study.has_epochs()
+            && let Some(trial) = self.create_trial(id)
+        {
+            let worker = self.workers.get(incarnation)?;
+            return worker.has_room_for(self.studies.get(&id)?, trial).then_some((trial, FoldIndex(0)));
         }
         // No other trial can fill the slot, so the race is over.
-        let study = self.studies.get(&id)?;
-        if races && study.spec.data.release == Release::Auto { study.next_waiting(false) } else { None }
+        let (study, worker) = (self.studies.get(&id)?, self.workers.get(incarnation)?);
+        let over = races && study.spec.data.release == Release::Auto;
+        study.waiting(false).find(|(trial, _)| over && worker.has_room_for(study, *trial))
     }
 
     pub(super) fn create_trial(&mut self, id: StudyId) -> Option<TrialNumber> {
@@ -135,13 +147,16 @@ impl Scheduler {
         let place = AttemptKey { study, trial, fold, attempt: Attempt(0) };
         self.bury_expired(place);
         let Some(lease) = self.grant(incarnation, None) else { return };
-        let Some(key) = self.open_attempt(place, lease, incarnation) else { return };
+        let Some(found) = self.studies.get(&study) else { return };
+        let checkpoint = found.fold(place).and_then(|fold| fold.checkpoint.clone());
+        let start = checkpoint.as_ref().map(|checkpoint| checkpoint.epoch).unwrap_or_default();
+        let Some(key) = self.open_attempt(place, lease, incarnation, start) else { return };
         let Some(found) = self.studies.get(&study) else { return };
         let (spec, data) = (found.spec.clone(), found.data.clone());
         let Some(params) = found.active.get(&trial).map(|trial| trial.params.clone()) else { return };
         if let Some(session) = self.workers.get(incarnation).and_then(|worker| worker.session) {
             let seed = fold_seed(spec.study.seed, fold.0);
-            let assignment = Assignment { lease, key, params, spec, data, seed, start_epoch: Epoch(0) };
+            let assignment = Assignment { lease, key, params, spec, data, seed, checkpoint };
             self.send(session, ToWorker::Assign(Box::new(assignment)));
         }
     }
@@ -155,30 +170,41 @@ impl Scheduler {
         Some(lease)
     }
 
-    /// Opens the next attempt at a fold, of which none is open, for a worker.
+    /// Opens the next attempt at a fold, of which none is open, for a worker; it goes on after epoch `start`.
     pub(super) fn open_attempt(
         &mut self,
         place: AttemptKey,
         lease: LeaseId,
         incarnation: &str,
+        start: Epoch,
     ) -> Option<AttemptKey> {
+        let now = self.now;
         let holder = self.workers.get_mut(incarnation)?;
         let study = self.studies.get_mut(&place.study)?;
-        let epochs = u64::from(study.spec.epochs());
+        let epochs = u64::from(study.spec.epochs().saturating_sub(start.0));
         let trial = study.active.get_mut(&place.trial)?;
         let first = trial.state == TrialState::Waiting;
         let fold = trial.folds.get_mut(place.fold.0 as usize)?;
         let key = AttemptKey { attempt: Attempt(fold.last_attempt.0 + 1), ..place };
         fold.last_attempt = key.attempt;
-        fold.curve.clear();
-        let incarnation = incarnation.to_owned();
-        fold.open = Some(Open { attempt: key.attempt, incarnation, expired: false, stopping: None });
-        study.pruner.start(key.trial, key.fold);
+        fold.curve.truncate(start.0 as usize);
+        fold.open = Some(Open {
+            attempt: key.attempt,
+            incarnation: incarnation.to_owned(),
+            start,
+            pace: Pace::new(now),
+            expired: false,
+            stopping: None,
+        });
+        let curve = fold.curve.clone();
+        let finished = trial.finished();
+        let (number, fold) = (key.trial, key.fold);
+        study.pruner.start(&Standing { number, fold, curve: &curve, finished: &finished, judged: false });
         study.reserved += epochs;
         study.training += 1;
         holder.attempts.insert(key);
         let worker = holder.info.clone();
-        self.write(Write::AttemptStarted { key, lease, worker, start_epoch: Epoch(0), at: self.now });
+        self.write(Write::AttemptStarted { key, lease, worker, start_epoch: start, at: now });
         self.set_fold_state(key, TrialState::Running);
         if first {
             self.set_trial_state(key.study, key.trial, TrialState::Running, None, None);

@@ -76,6 +76,9 @@ impl Scheduler {
     }
 
     pub(super) fn set_fold_state(&mut self, key: AttemptKey, state: TrialState) {
+        if state.is_finished() && !self.keeps_checkpoint(key, state) {
+            self.drop_checkpoint(key);
+        }
         let at = self.now;
         let Some(fold) = self.studies.get_mut(&key.study).and_then(|study| study.fold_mut(key)) else {
             return;
@@ -282,6 +285,7 @@ impl Scheduler {
         if study.training > 0
             || study.reserved > 0
             || study.has_epochs()
+            || study.waiting(false).next().is_some()
             || study.state != StudyState::Running
         {
             return;

@@ -1,5 +1,6 @@
 //! What the scheduler is told.
 
+use foldwise_shared::checkpoint::{Checkpoint, DeviceUse};
 use foldwise_shared::external::{Told, TrialReport};
 use foldwise_shared::ids::{AttemptKey, Epoch, LeaseId, SessionId, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
@@ -37,6 +38,18 @@ pub enum Event {
     Heartbeat {
         /// Its stream.
         session: SessionId,
+        /// How busy its device is, where it can tell.
+        device_use: Option<DeviceUse>,
+    },
+    /// A checkpoint of an attempt lies among the artifacts, whole. Has a [`super::Command::Reply`]; it may be forgotten if that
+    /// is a refusal.
+    Checkpoint {
+        /// The worker's incarnation.
+        incarnation: String,
+        /// The attempt.
+        key: AttemptKey,
+        /// What was stored.
+        checkpoint: Checkpoint,
     },
     /// A worker finished an epoch.
     Epoch {

@@ -105,7 +105,7 @@ impl Scheduler {
         for fold in &folds {
             let place = AttemptKey { study: id, trial, fold: *fold, attempt: Attempt(0) };
             self.bury_expired(place);
-            self.open_attempt(place, lease, &incarnation);
+            self.open_attempt(place, lease, &incarnation, Epoch(0));
         }
         Ok(Asked { trial, lease, lease_ms, params, folds, epochs })
     }

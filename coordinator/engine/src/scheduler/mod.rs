@@ -6,14 +6,17 @@
 //! Invariant: a message of an attempt that is not open changes nothing and is answered with Revoked.
 
 mod attempt;
+mod checkpoint;
 mod command;
 mod dispatch;
 mod ending;
 mod enqueue;
 mod event;
 mod external;
+mod pace;
 mod refusal;
 mod restore;
+mod room;
 mod snapshot;
 mod study;
 mod worker;
@@ -24,7 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use foldwise_shared::ids::{LeaseId, Millis, SessionId, StudyId};
-use foldwise_shared::state::{FailureClass, StudyState};
+use foldwise_shared::state::StudyState;
 
 pub use self::command::{Answer, Assignment, Command, ToWorker, Write};
 pub use self::event::{DataInfo, EpochReport, Event, NewStudy, WorkerInfo};
@@ -67,17 +70,6 @@ const RUNNING_TIME_STEP_MS: i64 = 1_000;
 /// Failed trials in a row of class invalid or error that pause a study.
 const FAILED_IN_A_ROW: u32 = 5;
 
-/// How often a fold is tried again after a failure of this class.
-fn retries(class: FailureClass) -> u32 {
-    match class {
-        FailureClass::Lost => 3,
-        FailureClass::Preempted => u32::MAX,
-        FailureClass::OutOfMemory => 2,
-        FailureClass::Error => 1,
-        FailureClass::Diverged | FailureClass::Invalid => 0,
-    }
-}
-
 /// Everything that is decided, for all studies and workers of one coordinator.
 pub struct Scheduler {
     options: Options,
@@ -111,14 +103,21 @@ impl Scheduler {
             Event::StopStudy(study) => self.stop_study(study),
             Event::Hello { session, worker, held } => self.hello(session, worker, &held),
             Event::Ready { session, slots } => self.ready(session, slots),
-            Event::Heartbeat { session } => self.heard(session),
+            Event::Heartbeat { session, device_use } => self.heartbeat(session, device_use),
+            Event::Checkpoint { incarnation, key, checkpoint } => {
+                let answer = self.keep_checkpoint(&incarnation, key, checkpoint);
+                self.reply(answer);
+            }
             Event::Epoch { session, key, report } => self.epoch(session, key, report),
             Event::Finished { session, key, stopped } => self.finished(session, key, stopped),
             Event::Failed { session, key, class, message } => self.failed(session, key, class, message),
             Event::Declined { session, key, message } => self.declined(session, key, message),
             Event::SessionClosed { session } => self.session_closed(session),
             Event::WorkerDied { name } => self.worker_died(&name),
-            Event::Tick => self.expire_leases(),
+            Event::Tick => {
+                self.expire_leases();
+                self.stop_stuck_attempts();
+            }
             Event::Overslept { gap } => self.extend_leases(gap),
             Event::Drain => self.drain(),
             Event::Ask { study, asker, lease_ms } => {
@@ -167,7 +166,7 @@ impl Scheduler {
             .values()
             .filter(|study| study.training > 0 && study.state != StudyState::Stopping)
             .filter_map(|study| study.time_left().map(|left| self.now.plus(left.max(0))));
-        leases.chain(budgets).min()
+        leases.chain(budgets).chain(self.pace_deadline()).min()
     }
 
     fn reply(&mut self, answer: Result<Answer, Refusal>) {

@@ -5,6 +5,7 @@ use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 
 use super::command::Command;
 use super::ending::is_setting_error;
+use super::pace::Pace;
 use super::snapshot::{Snapshot, StudySnapshot, TrialSnapshot};
 use super::study::{Fold, Open, StopOrder, Study, Trial};
 use super::worker::Worker;
@@ -93,7 +94,8 @@ impl Scheduler {
                     study.training += 1;
                     study.reserved += planned.saturating_sub(recorded);
                     let stopping = trial.ending.map(|_| StopOrder::Now);
-                    Open { attempt, incarnation, expired: false, stopping }
+                    let (start, pace) = (holder.start_epoch, Pace::new(self.now));
+                    Open { attempt, incarnation, start, pace, expired: false, stopping }
                 });
                 if holder.is_some() && fold.state == TrialState::Waiting {
                     expired.push(key);
@@ -105,6 +107,7 @@ impl Scheduler {
                     last_attempt: attempt,
                     failures: fold.failures,
                     open: holder,
+                    checkpoint: fold.checkpoint,
                     curve: fold.curve,
                 });
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
@@ -78,6 +79,8 @@ pub struct FoldSnapshot {
     pub failures: BTreeMap<FailureClass, u32>,
     /// The attempt that is not over, if there is one.
     pub open: Option<OpenAttempt>,
+    /// What it can go on from.
+    pub checkpoint: Option<Checkpoint>,
     /// The validation losses of its live rows: epoch 1 first, none where missing, NaN where not finite.
     pub curve: Vec<Option<f64>>,
 }
@@ -89,6 +92,8 @@ pub struct OpenAttempt {
     pub lease: LeaseId,
     /// Who holds it.
     pub worker: WorkerInfo,
+    /// The epoch it started after.
+    pub start_epoch: Epoch,
     /// How long the lease lasts without a word; none for a worker's.
     pub lease_ms: Option<i64>,
     /// When it was granted or last renewed, as far as that is recorded.

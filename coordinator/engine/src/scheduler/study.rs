@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::{Release, StudySpec};
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::event::DataInfo;
+use super::pace::Pace;
 use crate::pruner::Pruner;
 use crate::sampler::{History, Outcome, Progress, Suggestion, has_more, suggest};
 
@@ -32,6 +34,8 @@ pub(super) struct Study {
     pub running_ms: i64,
     /// What of `running_ms` is recorded.
     pub recorded_ms: i64,
+    /// The longest epoch that was reported since this coordinator started, in milliseconds; 0 if none was.
+    pub slowest_ms: i64,
     /// It is Paused because no worker that was there could train it; one that can lets it go on.
     pub paused_as_unfit: bool,
     /// Failed trials of class invalid or error since one went well.
@@ -53,7 +57,9 @@ pub(super) struct Fold {
     pub last_attempt: Attempt,
     pub failures: BTreeMap<FailureClass, u32>,
     pub open: Option<Open>,
-    /// Validation losses of the newest attempt, epoch 1 first; none where an epoch is missing, NaN where it was not finite.
+    /// What the next attempt goes on from.
+    pub checkpoint: Option<Checkpoint>,
+    /// Validation losses by epoch, epoch 1 first, those of the newest attempt that covers it; none where an epoch is missing, NaN where it was not finite.
     pub curve: Vec<Option<f64>>,
 }
 
@@ -61,6 +67,9 @@ pub(super) struct Fold {
 pub(super) struct Open {
     pub attempt: Attempt,
     pub incarnation: String,
+    /// The epoch it started after.
+    pub start: Epoch,
+    pub pace: Pace,
     /// Its worker fell silent: the fold may be leased again, and until then the worker may come back.
     pub expired: bool,
     /// It was told to stop.
@@ -82,8 +91,14 @@ impl Fold {
             last_attempt: Attempt(0),
             failures: BTreeMap::new(),
             open: None,
+            checkpoint: None,
             curve: Vec::new(),
         }
+    }
+
+    /// The epoch after which the next attempt starts.
+    pub fn checkpoint_epoch(&self) -> Epoch {
+        self.checkpoint.as_ref().map(|checkpoint| checkpoint.epoch).unwrap_or_default()
     }
 
     pub fn is_training(&self) -> bool {
@@ -179,6 +194,7 @@ impl Study {
             training: 0,
             running_ms: 0,
             recorded_ms: 0,
+            slowest_ms: 0,
             paused_as_unfit: false,
             failed_in_a_row: 0,
         }
@@ -192,10 +208,20 @@ impl Study {
         self.active.get(&key.trial)?.folds.get(key.fold.0 as usize)
     }
 
-    /// Whether the epochs of one more lease are left in the budget.
+    /// Whether the epochs of one more lease of a new trial are left in the budget.
     pub fn has_epochs(&self) -> bool {
-        let wanted = self.spent + self.reserved + u64::from(self.spec.lease_epochs());
+        self.can_reserve(self.spec.lease_epochs())
+    }
+
+    /// Whether so many epochs are left in the budget.
+    fn can_reserve(&self, epochs: u32) -> bool {
+        let wanted = self.spent + self.reserved + u64::from(epochs);
         self.spec.budget.total_epochs.is_none_or(|total| wanted <= total)
+    }
+
+    /// Whether the epochs that a fold still needs are left in the budget.
+    fn can_afford(&self, fold: &Fold) -> bool {
+        self.can_reserve(self.spec.epochs().saturating_sub(fold.checkpoint_epoch().0))
     }
 
     /// Milliseconds until the wall-time budget is used up; none without one.
@@ -241,17 +267,16 @@ impl Study {
         }
     }
 
-    /// The waiting fold to lease next: of the oldest trial the lowest. With `apart`, only folds of trials of which
-    /// no other fold is in training.
-    pub fn next_waiting(&self, apart: bool) -> Option<(TrialNumber, FoldIndex)> {
-        self.active
-            .iter()
-            .filter(|(_, trial)| {
-                trial.ending.is_none() && !(apart && trial.folds.iter().any(Fold::is_training))
-            })
-            .find_map(|(number, trial)| {
-                let fold = trial.folds.iter().position(|fold| fold.state == TrialState::Waiting)?;
-                Some((*number, FoldIndex(fold as u32)))
-            })
+    /// The waiting folds whose epochs are left in the budget, in the order in which they are leased: of the oldest trial the
+    /// lowest. With `apart`, only folds of trials of which no other fold is in training.
+    pub fn waiting(&self, apart: bool) -> impl Iterator<Item = (TrialNumber, FoldIndex)> {
+        let may_run = move |trial: &Trial| {
+            trial.ending.is_none() && !(apart && trial.folds.iter().any(Fold::is_training))
+        };
+        self.active.iter().filter(move |(_, trial)| may_run(trial)).flat_map(move |(number, trial)| {
+            let waits =
+                |(_, fold): &(FoldIndex, &Fold)| fold.state == TrialState::Waiting && self.can_afford(fold);
+            (0..).map(FoldIndex).zip(&trial.folds).filter(waits).map(|(fold, _)| (*number, fold))
+        })
     }
 }

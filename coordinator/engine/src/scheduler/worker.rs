@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foldwise_shared::checkpoint::DeviceUse;
 use foldwise_shared::ids::{AttemptKey, Millis, SessionId, StudyId};
 use foldwise_shared::state::{AttemptState, FailureClass, TrialState};
 
+use super::Scheduler;
 use super::command::{Command, ToWorker, Write};
 use super::event::WorkerInfo;
+use super::room::Shape;
 use super::study::StopOrder;
-use super::{Scheduler, retries};
 
 const SILENT: &str = "its worker fell silent";
 
@@ -24,6 +26,12 @@ pub(super) struct Worker {
     pub attempts: BTreeSet<AttemptKey>,
     /// The studies it cannot train, and why.
     pub unfit: BTreeMap<StudyId, String>,
+    /// Attempts that were taken from it because they made no progress, and that may still use a slot each.
+    pub stuck: BTreeSet<AttemptKey>,
+    /// How many folds it can train side by side while one of this shape is among them, where memory was short once.
+    pub room: BTreeMap<Shape, usize>,
+    /// How busy its device is, as it said last.
+    pub device_use: Option<DeviceUse>,
 }
 
 impl Worker {
@@ -36,6 +44,9 @@ impl Worker {
             lease_ms,
             attempts: BTreeSet::new(),
             unfit: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+            room: BTreeMap::new(),
+            device_use: None,
         }
     }
 
@@ -51,7 +62,17 @@ impl Worker {
 
     /// Whether it can take one more attempt.
     pub fn is_free(&self, now: Millis) -> bool {
-        self.attempts.len() < self.slots as usize && self.hears(now)
+        self.busy() < self.slots as usize && self.hears(now)
+    }
+
+    /// The slots that are in use, as far as one can know.
+    fn busy(&self) -> usize {
+        self.attempts.len() + self.stuck.len()
+    }
+
+    /// The part of its slots that is in use.
+    pub fn load(&self) -> f64 {
+        self.busy() as f64 / f64::from(self.slots.max(1))
     }
 }
 
@@ -79,8 +100,13 @@ impl Scheduler {
         for key in open.iter().filter(|key| !held.contains(key)) {
             self.give_back(*key, FailureClass::Preempted, "the worker does not hold it any more");
         }
+        if let Some(worker) = self.workers.get_mut(&incarnation) {
+            worker.stuck.retain(|key| held.contains(key));
+        }
         for key in held {
-            if !open.contains(key) {
+            if self.is_stuck(&incarnation, *key) {
+                self.send(session, ToWorker::Stop { key: *key, after_epoch: false });
+            } else if !open.contains(key) {
                 self.send(session, ToWorker::Revoked { key: *key });
             } else if let Some(order) = self.stop_order(*key) {
                 self.send(session, ToWorker::Stop { key: *key, after_epoch: order == StopOrder::AfterEpoch });
@@ -109,6 +135,15 @@ impl Scheduler {
     pub(super) fn heard(&mut self, session: SessionId) {
         if let Some(incarnation) = self.sessions.get(&session).cloned() {
             self.renew_leases(&incarnation);
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, session: SessionId, device_use: Option<DeviceUse>) {
+        self.heard(session);
+        if let Some(worker) = self.worker_of(session)
+            && device_use.is_some()
+        {
+            worker.device_use = device_use;
         }
     }
 
@@ -193,7 +228,7 @@ impl Scheduler {
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
         let Some(open) = fold.open.as_ref().filter(|open| !open.expired) else { return };
         let lost = fold.failures.get(&FailureClass::Lost).copied().unwrap_or(0);
-        if trial.ending.is_some() || open.stopping.is_some() || lost >= retries(FailureClass::Lost) {
+        if trial.ending.is_some() || open.stopping.is_some() || lost >= study.spec.retry.lost {
             self.end_silent(key);
             self.after_failure(key, FailureClass::Lost, SILENT);
             return;
@@ -216,6 +251,10 @@ impl Scheduler {
     pub(super) fn extend_leases(&mut self, gap: i64) {
         for worker in self.workers.values_mut() {
             worker.heard_at = worker.heard_at.plus(gap).min(self.now);
+        }
+        let trials = self.studies.values_mut().flat_map(|study| study.active.values_mut());
+        for open in trials.flat_map(|trial| &mut trial.folds).filter_map(|fold| fold.open.as_mut()) {
+            open.pace.overslept(gap, self.now);
         }
     }
 

@@ -1,0 +1,27 @@
+//! How far a fold is, stored so that it can go on elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Epoch;
+
+/// A stored checkpoint of a fold; the file itself lies among the artifacts, under its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The epoch after which it was made: whoever goes on from it starts with the next.
+    pub epoch: Epoch,
+    /// SHA-256 of the file, in 64 lower-case hexadecimal digits.
+    pub digest: String,
+    /// The length of the file.
+    pub bytes: u64,
+}
+
+/// How busy a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct DeviceUse {
+    /// Bytes of memory in use, by anybody.
+    pub memory_used: u64,
+    /// Bytes of memory there are.
+    pub memory_total: u64,
+    /// The part of the time in which something ran on it, from 0 to 1; none where it cannot be told.
+    pub utilization: Option<f64>,
+}
