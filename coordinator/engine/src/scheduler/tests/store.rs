@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
@@ -25,6 +26,8 @@ pub struct Store {
     pub acknowledged: BTreeSet<(AttemptKey, Epoch)>,
     /// Trials as they were when they finished.
     pub sealed: Seals,
+    /// The files of artifacts, by digest.
+    pub artifacts: BTreeSet<String>,
 }
 
 pub type Seals = BTreeMap<(StudyId, TrialNumber), TrialRow>;
@@ -60,6 +63,7 @@ pub struct FoldRow {
     pub value: Option<f64>,
     pub best_epoch: Option<Epoch>,
     pub attempts: Vec<AttemptRow>,
+    pub checkpoint: Option<Checkpoint>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -213,6 +217,7 @@ impl Store {
                     value: None,
                     best_epoch: None,
                     attempts: Vec::new(),
+                    checkpoint: None,
                 };
                 row.trials.push(TrialRow {
                     params,
@@ -264,22 +269,25 @@ impl Store {
                 let row = self.fold(key.study, key.trial, key.fold);
                 assert_eq!(key.attempt.0 as usize, row.attempts.len() + 1, "attempts are numbered from 1");
                 assert_eq!(row.state, TrialState::Waiting, "{key} was leased");
+                let known = row.checkpoint.as_ref().map(|checkpoint| checkpoint.epoch).unwrap_or_default();
+                assert_eq!(start_epoch, known, "{key} goes on from what is stored");
                 let (state, epochs) = (AttemptState::Running, Vec::new());
                 row.attempts.push(AttemptRow { lease, worker, state, failure: None, start_epoch, epochs });
             }
             Write::AttemptEnded { key, state, failure, message: _, worker, value: _, epochs, at: _ } => {
                 let row = self.fold(key.study, key.trial, key.fold);
+                assert_eq!(epochs, row.live_rows().len() as u32, "{key}");
                 let row = row.attempts.get_mut(key.attempt.0 as usize - 1).expect("an attempt that exists");
                 assert_eq!(row.state, AttemptState::Running, "{key} ended twice");
                 assert_eq!(failure.is_some(), state == AttemptState::Failed, "{key}");
-                assert_eq!((worker, epochs), (row.worker.name.clone(), row.epochs.len() as u32), "{key}");
+                assert_eq!(worker, row.worker.name, "{key}");
                 (row.state, row.failure) = (state, failure);
             }
             Write::Epoch { study, record, worker } => {
                 let row =
                     self.fold(study, record.trial, record.fold).attempts.last_mut().expect("an attempt");
                 assert_eq!((worker, row.state), (row.worker.name.clone(), AttemptState::Running));
-                let before = row.epochs.last().map_or(0, |row| row.epoch.0);
+                let before = row.epochs.last().map_or(row.start_epoch.0, |row| row.epoch.0);
                 // Whoever asked for a trial may leave some out.
                 let next = if row.worker.device == "external" {
                     before + 1..u32::MAX
@@ -288,6 +296,19 @@ impl Store {
                 };
                 assert!(next.contains(&record.epoch.0), "an epoch is recorded once and in order");
                 row.epochs.push(record);
+            }
+            Write::Checkpoint { key, checkpoint, at: _ } => {
+                let row = self.fold(key.study, key.trial, key.fold);
+                let open = row.open().expect("what makes a checkpoint runs");
+                assert_eq!(key.attempt.0 as usize, row.attempts.len(), "{key} is the newest");
+                let recorded = open.epochs.last().map_or(open.start_epoch, |row| row.epoch);
+                assert!(checkpoint.epoch <= recorded, "a checkpoint of {key} from the future");
+                let before = row.checkpoint.replace(checkpoint.clone());
+                assert!(before.is_none_or(|before| before.epoch <= checkpoint.epoch), "{key} goes backwards");
+            }
+            Write::CheckpointDropped { study, trial, fold } => {
+                let dropped = self.fold(study, trial, fold).checkpoint.take();
+                assert!(dropped.is_some(), "fold {fold} of trial {trial} has no checkpoint");
             }
             Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
                 let external = self.study(study).new.spec.is_external();
@@ -299,6 +320,25 @@ impl Store {
                 self.trial(study, trial).decisions.push((fold, epoch, decision));
             }
         }
+    }
+
+    /// The checkpoints that folds have.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
+        let trials = self.studies.values().flat_map(|study| &study.trials);
+        trials.flat_map(|trial| &trial.folds).filter_map(|fold| fold.checkpoint.as_ref())
+    }
+
+    /// Removes the file of an artifact, unless something refers to it.
+    pub fn discard(&mut self, digest: &str) {
+        if self.checkpoints().all(|checkpoint| checkpoint.digest != digest) {
+            self.artifacts.remove(digest);
+        }
+    }
+
+    /// Removes every file that nothing refers to, as at a start.
+    pub fn sweep(&mut self) {
+        let kept: BTreeSet<String> = self.checkpoints().map(|checkpoint| checkpoint.digest.clone()).collect();
+        self.artifacts.retain(|digest| kept.contains(digest));
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -345,8 +385,10 @@ impl Store {
             failures,
             open: row.open().map(|open| {
                 let (lease_ms, renewed_at) = self.leases[&open.lease];
-                OpenAttempt { lease: open.lease, worker: open.worker.clone(), lease_ms, renewed_at }
+                let (lease, worker, start_epoch) = (open.lease, open.worker.clone(), open.start_epoch);
+                OpenAttempt { lease, worker, start_epoch, lease_ms, renewed_at }
             }),
+            checkpoint: row.checkpoint.clone(),
             curve: curve(&row.live_rows()),
         }
     }
@@ -365,7 +407,9 @@ fn curve(rows: &[EpochRecord]) -> Vec<Option<f64>> {
 /// What a replay has to know of a write.
 fn step(write: &Write) -> Option<(StudyId, Step)> {
     Some(match *write {
-        Write::AttemptStarted { key, .. } => (key.study, Step::Started { trial: key.trial, fold: key.fold }),
+        Write::AttemptStarted { key, start_epoch, .. } => {
+            (key.study, Step::Started { trial: key.trial, fold: key.fold, after: start_epoch })
+        }
         Write::Epoch { study, record: EpochRecord { trial, fold, epoch, validation_loss, .. }, .. } => {
             (study, Step::Epoch { trial, fold, epoch, value: validation_loss.unwrap_or(f64::NAN) })
         }
