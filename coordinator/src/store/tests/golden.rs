@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use foldwise_engine::scheduler::Write;
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::StudyRecord;
@@ -79,7 +80,22 @@ fn sample(version: u32) -> Vec<Write> {
     if version >= 3 {
         writes.extend(since_3());
     }
+    if version >= 4 {
+        writes.extend(since_4());
+    }
     writes
+}
+
+/// A fold that can go on from a checkpoint, and one that could.
+fn since_4() -> Vec<Write> {
+    let (at, fold) = (Millis(9_700), FoldIndex(1));
+    let checkpoint =
+        |epoch| Checkpoint { epoch: Epoch(epoch), digest: format!("{epoch:064x}"), bytes: 1_234 };
+    vec![
+        Write::Checkpoint { key: key(1, 1, 0, 1), checkpoint: checkpoint(1), at },
+        Write::Checkpoint { key: key(1, 3, 1, 1), checkpoint: checkpoint(2), at },
+        Write::CheckpointDropped { study: StudyId(1), trial: TrialNumber(3), fold },
+    ]
 }
 
 /// A trial that somebody asked for: one lease for both of its folds.

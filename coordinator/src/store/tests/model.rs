@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use foldwise_engine::scheduler::{
     FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
 };
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
@@ -49,6 +50,7 @@ struct ModelFold {
     value: Option<f64>,
     best_epoch: Option<Epoch>,
     attempts: Vec<ModelAttempt>,
+    checkpoint: Option<Checkpoint>,
 }
 
 struct ModelAttempt {
@@ -152,6 +154,16 @@ impl Model {
                 let failure = (state == AttemptState::Failed).then(|| word(FailureClass::ALL, b));
                 Some(ended(newest_key, state, failure))
             }
+            12 if newest > 0 => {
+                let digest = format!("{:064x}", a % 3);
+                let checkpoint = Checkpoint { epoch: Epoch(b % 9 + 1), digest, bytes: c.into() };
+                Some(Write::Checkpoint { key: newest_key, checkpoint, at: time })
+            }
+            13 => Some(Write::CheckpointDropped {
+                study: StudyId(id),
+                trial: TrialNumber(number),
+                fold: FoldIndex(fold_index),
+            }),
             _ if open.is_some() => {
                 let attempt = fold.attempts.last()?;
                 let next = attempt.start + attempt.epochs.len() as u32 + 1;
@@ -188,6 +200,7 @@ impl Model {
                     value: None,
                     best_epoch: None,
                     attempts: Vec::new(),
+                    checkpoint: None,
                 };
                 let record = TrialRecord {
                     number: *trial,
@@ -225,6 +238,7 @@ impl Model {
                 let open = Some(OpenAttempt {
                     lease: *lease,
                     worker: WorkerInfo::clone(worker),
+                    start_epoch: *start_epoch,
                     lease_ms: None,
                     renewed_at: Millis(0),
                 });
@@ -239,6 +253,13 @@ impl Model {
                 let EpochRecord { trial, fold, attempt, .. } = *record;
                 let key = AttemptKey { study: *study, trial, fold, attempt };
                 self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(*record);
+            }
+            Write::Checkpoint { key, checkpoint, .. } => {
+                self.fold(*key).checkpoint = Some(checkpoint.clone());
+            }
+            Write::CheckpointDropped { study, trial, fold } => {
+                let key = AttemptKey { study: *study, trial: *trial, fold: *fold, attempt: Attempt(0) };
+                self.fold(key).checkpoint = None;
             }
             Write::Decision { study, trial, fold, epoch, decision, .. } => {
                 let found = DecisionRecord {
@@ -409,6 +430,7 @@ impl ModelFold {
             last_attempt: Attempt(self.attempts.len() as u32),
             failures,
             open: self.attempts.iter().find_map(|attempt| attempt.open.clone()),
+            checkpoint: self.checkpoint.clone(),
             curve: self.live().iter().map(|row| Some(row.validation_loss.unwrap_or(f64::NAN))).collect(),
         }
     }
