@@ -7,7 +7,9 @@ mod target;
 
 use std::collections::BTreeMap;
 
-use foldwise_proto::v1::{self, from_worker::Message as From, study_event, to_worker::Message as To, value::Kind};
+use foldwise_proto::v1::{
+    self, from_worker::Message as From, study_event, to_worker::Message as To, value::Kind,
+};
 use prost::Message;
 
 #[test]
@@ -121,7 +123,8 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
     };
     let report = v1::EpochReport { key, epoch: 5, train_loss: f64::INFINITY, ..Default::default() };
     let failed = v1::Failed { key, failure: 3, message: "no memory".into() };
-    let tell = |outcome| v1::TellRequest { study: "a".into(), trial: 2, lease: Some(1), outcome: Some(outcome) };
+    let tell =
+        |outcome| v1::TellRequest { study: "a".into(), trial: 2, lease: Some(1), outcome: Some(outcome) };
     let values = v1::FoldValues { values: vec![0.5, f64::NAN] };
     vec![
         ("hello", 0, from(From::Hello(hello))),
@@ -134,9 +137,15 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
         (
             "create",
             2,
-            v1::CreateStudyRequest { spec: "version = 1".into(), overrides: vec!["a=1".into()] }.encode_to_vec(),
+            v1::CreateStudyRequest { spec: "version = 1".into(), overrides: vec!["a=1".into()] }
+                .encode_to_vec(),
         ),
-        ("report", 9, v1::ReportRequest { study: "a".into(), epoch: 5, last: true, ..Default::default() }.encode_to_vec()),
+        (
+            "report",
+            9,
+            v1::ReportRequest { study: "a".into(), epoch: 5, last: true, ..Default::default() }
+                .encode_to_vec(),
+        ),
         ("tell-values", 10, tell(v1::tell_request::Outcome::Values(values.clone())).encode_to_vec()),
         ("tell-stopped", 10, tell(v1::tell_request::Outcome::Stopped(true)).encode_to_vec()),
         (
@@ -150,7 +159,11 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
             }
             .encode_to_vec(),
         ),
-        ("enqueue", 13, v1::EnqueueTrialRequest { study: "a".into(), params: params.clone() }.encode_to_vec()),
+        (
+            "enqueue",
+            13,
+            v1::EnqueueTrialRequest { study: "a".into(), params: params.clone() }.encode_to_vec(),
+        ),
         ("study", 14, study.encode_to_vec()),
         ("trial", 15, trial.encode_to_vec()),
         ("fold", 16, fold.encode_to_vec()),
@@ -166,13 +179,21 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
         (
             "event-study",
             21,
-            event(study_event::Event::StudyChanged(v1::StudyChanged { state: "ended".into(), message: None })),
+            event(study_event::Event::StudyChanged(v1::StudyChanged {
+                state: "ended".into(),
+                message: None,
+            })),
         ),
-        ("asked", 22, v1::AskResponse { trial: 2, params, folds: vec![0, 1], ..Default::default() }.encode_to_vec()),
+        (
+            "asked",
+            22,
+            v1::AskResponse { trial: 2, params, folds: vec![0, 1], ..Default::default() }.encode_to_vec(),
+        ),
         (
             "trial-now",
             23,
-            v1::TrialNow { trial: 2, state: "stopping".into(), stop: true, ..Default::default() }.encode_to_vec(),
+            v1::TrialNow { trial: 2, state: "stopping".into(), stop: true, ..Default::default() }
+                .encode_to_vec(),
         ),
     ]
 }

@@ -19,7 +19,8 @@ fn published_study_files() {
         assert!(!studies.is_empty(), "{folder}");
         for study in studies {
             let text = std::fs::read_to_string(&study).expect("a study file");
-            foldwise_shared::spec::parse(&text, &[]).unwrap_or_else(|error| panic!("{}: {error}", study.display()));
+            foldwise_shared::spec::parse(&text, &[])
+                .unwrap_or_else(|error| panic!("{}: {error}", study.display()));
             target::check(text.as_bytes());
         }
     }

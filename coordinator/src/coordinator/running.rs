@@ -246,9 +246,7 @@ impl Running {
     /// Refuses what comes until the pause is over, and tries again; false when every handle is gone.
     fn wait(&mut self, inbox: &mut mpsc::Receiver<Input>, runtime: &Runtime) -> Result<bool, StoreError> {
         let until = tokio::time::Instant::now() + self.outage.pause();
-        while let Ok(input) =
-            runtime.block_on(async { tokio::time::timeout_at(until, inbox.recv()).await })
-        {
+        while let Ok(input) = runtime.block_on(async { tokio::time::timeout_at(until, inbox.recv()).await }) {
             match input {
                 Some(input) => self.refuse(input),
                 None => return self.outage.take().map_or(Ok(false), Err),

@@ -11,8 +11,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::error::{Fault, StoreError};
 use super::schema;
 
-/// Files up to this size are looked through before they are written to; that takes a tenth of a second at most.
-const LOOKED_THROUGH: u64 = 64 << 20;
+/// Files up to this size are looked through before they are written to, which takes about a tenth of a second.
+const LOOKED_THROUGH: u64 = 16 << 20;
 
 /// How long to wait for another program's short lock.
 const PATIENCE: Duration = Duration::from_secs(5);

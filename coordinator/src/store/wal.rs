@@ -63,7 +63,8 @@ fn holds_another_record(real: &Path) -> bool {
 /// The file as if there were no log.
 fn alone(real: &Path) -> Option<Connection> {
     let path = real.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(format!("file:{path}?immutable=1"), flags).ok()
 }
 
@@ -92,7 +93,10 @@ fn problem(database: &[u8], length: u64, mut log: impl Read) -> io::Result<Optio
     let big_endian = word(&header, 0) & 1 == 1;
     let mut sum = (0, 0);
     checksum(&mut sum, &header[..24], big_endian);
-    if word(&header, 0) & !1 != MAGIC || word(&header, 4) != FORMAT || sum != (word(&header, 24), word(&header, 28)) {
+    if word(&header, 0) & !1 != MAGIC
+        || word(&header, 4) != FORMAT
+        || sum != (word(&header, 24), word(&header, 28))
+    {
         return Ok(Some("is damaged at its start"));
     }
     if word(&header, 8) != page {

@@ -15,7 +15,10 @@ pub fn check(bytes: &[u8]) {
         Ok(spec) => check_stored(&spec),
         Err(error) => {
             assert!(!error.to_string().trim().is_empty(), "an error without words");
-            assert!(error.line.is_none_or(|line| (1..=lines.len()).contains(&line)), "a line that is not there");
+            assert!(
+                error.line.is_none_or(|line| (1..=lines.len()).contains(&line)),
+                "a line that is not there"
+            );
         }
     }
     // What a coordinator stores and a worker is sent; nobody has checked it as a study file is checked.

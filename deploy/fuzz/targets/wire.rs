@@ -4,8 +4,8 @@
 use std::fmt::{Debug, Display};
 
 use foldwise_proto::convert::{
-    add_request, added, attempt_key, attempt_key_from, failure, failure_from, params, params_from, tell_request,
-    told,
+    add_request, added, attempt_key, attempt_key_from, failure, failure_from, params, params_from,
+    tell_request, told,
 };
 use foldwise_proto::v1;
 use foldwise_shared::external::{Asked, TrialNow, TrialReport};
@@ -78,7 +78,8 @@ where
     match T::try_from(wire) {
         Ok(ours) => {
             let sent = W::from(ours.clone()).encode_to_vec();
-            let back = W::decode(&*sent).ok().map(|wire| T::try_from(wire).map_err(|error| error.to_string()));
+            let back =
+                W::decode(&*sent).ok().map(|wire| T::try_from(wire).map_err(|error| error.to_string()));
             same(&back, &Some(Ok::<_, String>(ours)));
         }
         Err(error) => in_words(&error),
@@ -144,7 +145,9 @@ fn tell(bytes: &[u8]) {
     let Some(wire) = decoded::<v1::TellRequest>(bytes) else { return };
     let (trial, lease) = (TrialNumber(wire.trial), wire.lease.map(LeaseId));
     match told(wire.outcome) {
-        Ok(ours) => same(&told(tell_request(wire.study, trial, lease, ours.clone()).outcome).ok(), &Some(ours)),
+        Ok(ours) => {
+            same(&told(tell_request(wire.study, trial, lease, ours.clone()).outcome).ok(), &Some(ours))
+        }
         Err(error) => in_words(&error),
     }
 }

@@ -23,7 +23,8 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
         apply(&mut table, set)?;
     }
     if let Some(key) = too_deep(&table) {
-        let message = format!("it is nested too deeply; at most {MAX_DEPTH} tables and lists within one another");
+        let message =
+            format!("it is nested too deeply; at most {MAX_DEPTH} tables and lists within one another");
         return Err(place(SpecError::new(key, message), text, overrides));
     }
     read(table)

@@ -32,7 +32,8 @@ fn ask() -> Event {
 }
 
 fn report(lease: LeaseId, epoch: u32) -> Event {
-    let report = TrialReport { fold: FoldIndex(0), epoch: Epoch(epoch), value: f64::from(epoch), last: false };
+    let report =
+        TrialReport { fold: FoldIndex(0), epoch: Epoch(epoch), value: f64::from(epoch), last: false };
     Event::Report { study: STUDY, trial: TRIAL, lease: Some(lease), report }
 }
 
@@ -218,7 +219,10 @@ fn a_database_that_another_program_holds_is_waited_for() {
     let create = |name: &str| runtime.block_on(coordinator.create(new_study(name)));
     for _ in 0..3 {
         let error = create("b").expect_err("it is held");
-        assert!(matches!(&error, CoordinatorError::Outage(text) if text.contains("another program")), "{error}");
+        assert!(
+            matches!(&error, CoordinatorError::Outage(text) if text.contains("another program")),
+            "{error}"
+        );
         assert!(coordinator.outage().is_some());
     }
     hold.execute_batch("ROLLBACK").expect("let go");
