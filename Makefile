@@ -37,3 +37,7 @@ check: libtorch ## formatting and lints
 .PHONY: bench
 bench: libtorch ## what the engine and the store cost (docs/benchmarks.md has the rest)
 	cargo bench --locked -p foldwise-engine -p foldwise-coordinator
+
+.PHONY: fuzz
+fuzz: ## feed random input to whatever reads files and messages, FUZZ_SECONDS (30) for each
+	@deploy/fuzz/run.sh

@@ -90,6 +90,22 @@ pub(crate) fn parse_header(path: &Path, start: &[u8], kind: Kind) -> Result<Head
     }
 }
 
+/// Decodes the bytes of a whole IDX file of images, plain or gzipped; `path` is for the error.
+///
+/// # Errors
+/// What was found where and what would be right.
+pub fn decode_images(path: &Path, packed: &[u8]) -> Result<(Shape, Vec<u8>), DataError> {
+    decode(path, packed, Kind::Images).map(|(header, payload)| (header.shape, payload))
+}
+
+/// Decodes the bytes of a whole IDX file of labels, plain or gzipped, as [`decode_images`] does. Height and width are 1.
+///
+/// # Errors
+/// See [`decode_images`].
+pub fn decode_labels(path: &Path, packed: &[u8]) -> Result<(Shape, Vec<u8>), DataError> {
+    decode(path, packed, Kind::Labels).map(|(header, payload)| (header.shape, payload))
+}
+
 /// Decodes a whole file, plain or gzipped. Memory grows with what is really there, and never past what the header
 /// promises by more than a byte.
 pub(crate) fn decode(path: &Path, packed: &[u8], kind: Kind) -> Result<(Header, Vec<u8>), DataError> {

@@ -26,6 +26,7 @@ mod unpacked;
 pub use dataset::{Dataset, Origin, SourceFile};
 pub use error::DataError;
 pub use fetch::{FetchEvent, FetchReport, FetchedFile, fetch};
+pub use idx::{decode_images, decode_labels};
 pub use images::{Images, Shape};
 pub use locations::Locations;
 pub use progress::terminal_progress;

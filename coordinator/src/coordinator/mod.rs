@@ -5,6 +5,7 @@
 mod clock;
 mod create;
 mod offline;
+mod outage;
 mod publish;
 mod running;
 
@@ -57,6 +58,9 @@ pub enum CoordinatorError {
     /// The batch this event was in could not be recorded; nothing of it happened.
     #[error("it could not be recorded, and nothing of it happened: {0}")]
     NotRecorded(String),
+    /// Nothing can be recorded now; nothing of it happened.
+    #[error("nothing can be recorded now, and nothing of it happened; try again once that is mended: {0}")]
+    Outage(String),
     /// The system does not let the loop run.
     #[error("failed to start the coordinator's thread: {0}")]
     Start(#[from] std::io::Error),
@@ -109,6 +113,7 @@ pub struct Coordinator {
     inbox: mpsc::Sender<Input>,
     published: broadcast::Sender<Published>,
     drained: watch::Receiver<bool>,
+    outage: watch::Receiver<Option<String>>,
     database: Arc<Path>,
 }
 
@@ -128,8 +133,10 @@ impl Coordinator {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (published, _) = broadcast::channel(WATCH);
         let (drained_sender, drained) = watch::channel(false);
-        let coordinator = Self { inbox, published: published.clone(), drained, database: database.into() };
-        let running = running::Running::new(store, options, published, drained_sender)?;
+        let (outage_sender, outage) = watch::channel(None);
+        let coordinator =
+            Self { inbox, published: published.clone(), drained, outage, database: database.into() };
+        let running = running::Running::new(store, options, published, drained_sender, outage_sender)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())
@@ -140,6 +147,11 @@ impl Coordinator {
     /// The database, for readers.
     pub fn database(&self) -> PathBuf {
         self.database.to_path_buf()
+    }
+
+    /// Why nothing can be recorded at the moment, if nothing can: a full disk, say. It is tried again and again.
+    pub fn outage(&self) -> Option<String> {
+        self.outage.borrow().clone()
     }
 
     /// Everything that is recorded from now on.
@@ -209,7 +221,8 @@ impl Coordinator {
         task.await.map_err(|_| CoordinatorError::Closed)?
     }
 
-    /// Lets running epochs end, gives out nothing more, and waits until all is recorded.
+    /// Lets running epochs end, gives out nothing more, and waits until all is recorded; not for long if nothing can be
+    /// recorded, which workers owe then.
     ///
     /// # Errors
     /// The loop is gone.

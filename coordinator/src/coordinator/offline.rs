@@ -101,7 +101,9 @@ fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, Coordinat
     let open_leases =
         if matches!(event, Event::StopStudy(_)) { OpenLeases::Ended } else { OpenLeases::AsRecorded };
     let options = Options { open_leases, only: Some(name.to_owned()), lease_ms: None };
-    let running = Running::new(store, options, broadcast::channel(1).0, watch::channel(false).0)?;
+    let (published, drained, outage) =
+        (broadcast::channel(1).0, watch::channel(false).0, watch::channel(None).0);
+    let running = Running::new(store, options, published, drained, outage)?;
     running.only(event)
 }
 

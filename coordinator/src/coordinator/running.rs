@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock::Clock;
+use super::outage::{Outage, not_recorded};
 use super::publish::event_of;
 use super::{CoordinatorError, Input, Options, Published, Sessions};
 use crate::store::{Store, StoreError};
@@ -19,8 +20,6 @@ const BATCH: usize = 512;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How much later than planned the loop may wake before it counts as having been away.
 const OVERSLEPT: Duration = Duration::from_secs(2);
-/// Commits that may fail in a row, with a pause and a rebuild between them, before the loop gives up.
-const FAILED_COMMITS: u32 = 5;
 
 pub(super) struct Running {
     store: Store,
@@ -30,7 +29,7 @@ pub(super) struct Running {
     sessions: Sessions,
     published: broadcast::Sender<Published>,
     drained: watch::Sender<bool>,
-    failed_commits: u32,
+    outage: Outage,
     draining: bool,
 }
 
@@ -73,8 +72,9 @@ impl Running {
         options: Options,
         published: broadcast::Sender<Published>,
         drained: watch::Sender<bool>,
+        outage: watch::Sender<Option<String>>,
     ) -> Result<Self, StoreError> {
-        let clock = Clock::start();
+        let clock = Clock::start(store.latest()?);
         let scheduler = rebuild(&mut store, &options, clock)?;
         let sessions = Sessions::new();
         Ok(Self {
@@ -85,34 +85,42 @@ impl Running {
             sessions,
             published,
             drained,
-            failed_commits: 0,
+            outage: Outage::new(outage),
             draining: false,
         })
     }
 
     pub fn run(mut self, mut inbox: mpsc::Receiver<Input>, runtime: &Runtime) -> Result<(), StoreError> {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let (slept_at, planned) = (Instant::now(), self.sleep());
-            let open = runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    received = inbox.recv_many(&mut batch, BATCH) => received > 0,
-                    () = tokio::time::sleep(planned) => true,
-                }
-            });
-            if !open {
-                return Ok(());
-            }
-            self.notice_gap(slept_at.elapsed().saturating_sub(planned))?;
-            let idle = batch.is_empty();
-            self.handle_batch(batch.drain(..))?;
-            // The inbox comes first: a word that waits there may renew the lease that is about to expire. An inbox that
-            // never empties must not keep a lease alive, though.
-            if idle || inbox.is_empty() || self.overdue() > LONGEST_SLEEP {
-                self.tick_if_due()?;
-            }
+        while self.step(&mut inbox, runtime)? {}
+        Ok(())
+    }
+
+    /// Waits for what happens next and handles it; false when every handle is gone.
+    fn step(&mut self, inbox: &mut mpsc::Receiver<Input>, runtime: &Runtime) -> Result<bool, StoreError> {
+        if self.outage.is_on() {
+            return self.wait(inbox, runtime);
         }
+        let mut batch = Vec::new();
+        let (slept_at, planned) = (Instant::now(), self.sleep());
+        let open = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                received = inbox.recv_many(&mut batch, BATCH) => received > 0,
+                () = tokio::time::sleep(planned) => true,
+            }
+        });
+        if !open {
+            return Ok(false);
+        }
+        self.notice_gap(slept_at.elapsed().saturating_sub(planned))?;
+        let idle = batch.is_empty();
+        self.handle_batch(batch.into_iter())?;
+        // The inbox comes first: a word that waits there may renew the lease that is about to expire. An inbox that
+        // never empties must not keep a lease alive, though.
+        if idle || inbox.is_empty() || self.overdue() > LONGEST_SLEEP {
+            self.tick_if_due()?;
+        }
+        Ok(true)
     }
 
     /// Handles one event, after whatever was due before it, and ends.
@@ -120,7 +128,11 @@ impl Running {
         self.tick_if_due()?;
         let (answer, mut answered) = oneshot::channel();
         self.handle_batch(std::iter::once(Input::Request { event, answer }))?;
-        answered.try_recv().map_err(|_| CoordinatorError::Closed)?
+        // Nobody waits here for better times.
+        match self.outage.take() {
+            Some(error) => Err(error.into()),
+            None => answered.try_recv().map_err(|_| CoordinatorError::Closed)?,
+        }
     }
 
     fn sleep(&self) -> Duration {
@@ -159,6 +171,7 @@ impl Running {
         let mut outcome = Outcome::default();
         for input in inputs {
             match input {
+                input if self.outage.is_on() => self.refuse(input),
                 Input::Attach { session, sender } => {
                     self.sessions.insert(session, sender);
                 }
@@ -173,6 +186,10 @@ impl Running {
                 Input::Request { event: Event::CreateStudy(study), answer } => {
                     // A name is looked up in the store, so what comes before must be there.
                     self.commit(std::mem::take(&mut outcome))?;
+                    if self.outage.is_on() {
+                        drop(answer.send(Err(self.outage.refusal())));
+                        continue;
+                    }
                     let name = study.spec.study.name.clone();
                     match self.store.reader().and_then(|reader| reader.study(&name)) {
                         Ok(None) => {
@@ -197,11 +214,14 @@ impl Running {
         if !outcome.writes.is_empty() {
             if let Err(error) = self.store.commit(&outcome.writes) {
                 for (answer, _) in outcome.answers {
-                    drop(answer.send(Err(CoordinatorError::NotRecorded(error.to_string()))));
+                    drop(answer.send(Err(not_recorded(&error))));
                 }
-                return self.start_over(error);
+                // The engine ran ahead of what is recorded: it is asked nothing more until it is rebuilt, and every
+                // worker connects again then and says what it holds.
+                self.sessions.clear();
+                return self.outage.failed(error);
             }
-            self.failed_commits = 0;
+            self.outage.recorded();
         }
         // A watcher, a worker or a caller that is gone by now misses nothing it could use.
         if self.published.receiver_count() > 0 {
@@ -226,25 +246,47 @@ impl Running {
         Ok(())
     }
 
-    /// The engine ran ahead of a commit that failed: it is dropped and rebuilt from the store, and every worker
-    /// connects again and says what it holds.
-    fn start_over(&mut self, error: StoreError) -> Result<(), StoreError> {
-        self.failed_commits += 1;
-        if self.failed_commits >= FAILED_COMMITS {
-            return Err(error);
+    /// Refuses what comes until the pause is over, and tries again; false when every handle is gone.
+    fn wait(&mut self, inbox: &mut mpsc::Receiver<Input>, runtime: &Runtime) -> Result<bool, StoreError> {
+        let until = tokio::time::Instant::now() + self.outage.pause();
+        while let Ok(input) = runtime.block_on(async { tokio::time::timeout_at(until, inbox.recv()).await }) {
+            match input {
+                Some(input) => self.refuse(input),
+                None => return self.outage.take().map_or(Ok(false), Err),
+            }
         }
-        tracing::error!(%error, "a commit failed; nothing of it was sent, and it is tried again");
-        self.sessions.clear();
-        std::thread::sleep(LONGEST_SLEEP);
-        match rebuild(
-            &mut self.store,
-            &Options { open_leases: OpenLeases::Renewed, ..self.options.clone() },
-            self.clock,
-        ) {
-            Ok(scheduler) => self.scheduler = scheduler,
-            Err(error) => return self.start_over(error),
+        self.try_again()?;
+        Ok(true)
+    }
+
+    /// What comes while nothing can be recorded: whoever asks is told, and a worker's stream ends, so that it trains on
+    /// and comes back.
+    fn refuse(&mut self, input: Input) {
+        match input {
+            Input::Request { answer, .. } => drop(answer.send(Err(self.outage.refusal()))),
+            Input::Event(Event::Drain) => self.draining = true,
+            Input::Event(_) | Input::Attach { .. } => {}
         }
-        if self.draining { self.handle_one(Event::Drain) } else { Ok(()) }
+    }
+
+    /// Rebuilds the engine from what is recorded, if the database takes changes again.
+    fn try_again(&mut self) -> Result<(), StoreError> {
+        let options = Options { open_leases: OpenLeases::Renewed, ..self.options.clone() };
+        let rebuilt = self.store.probe().and_then(|()| rebuild(&mut self.store, &options, self.clock));
+        match rebuilt {
+            Ok(scheduler) => {
+                self.scheduler = scheduler;
+                self.outage.over();
+                if self.draining { self.handle_one(Event::Drain) } else { Ok(()) }
+            }
+            Err(error) => {
+                self.outage.failed(error)?;
+                if self.draining && self.outage.ends_a_drain() {
+                    self.drained.send_replace(true);
+                }
+                Ok(())
+            }
+        }
     }
 }
 
@@ -266,3 +308,6 @@ fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Schedul
     }
     Ok(scheduler)
 }
+
+#[cfg(test)]
+mod tests;

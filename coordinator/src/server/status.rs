@@ -22,7 +22,9 @@ pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
         | CoordinatorError::NotRecorded(_)
         | CoordinatorError::Store(_)
         | CoordinatorError::Start(_) => Code::Internal,
-        CoordinatorError::Closed | CoordinatorError::Panicked => Code::Unavailable,
+        CoordinatorError::Outage(_) | CoordinatorError::Closed | CoordinatorError::Panicked => {
+            Code::Unavailable
+        }
     };
     Status::new(code, chain(&error))
 }

@@ -119,6 +119,19 @@ pub enum StoreError {
         /// What does not fit.
         what: String,
     },
+    /// The write-ahead log beside it is not what it should be.
+    #[error(
+        "`{log}` {what}; it may hold what was recorded last in `{path}`: restore both from a copy, or move the log \
+         away to go on with what `{path}` holds by itself"
+    )]
+    Log {
+        /// The database.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A change that cannot follow on what is recorded.
     #[error("a change does not fit the record in `{path}`: {what}; nothing of it was kept")]
     Inconsistent {
@@ -154,8 +167,40 @@ impl StoreError {
             | Self::Busy { .. }
             | Self::Full { .. }
             | Self::Damaged { .. }
+            | Self::Log { .. }
             | Self::Inconsistent { .. }
             | Self::Sqlite { .. } => false,
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether it may be gone after a while, by what a person or the machine does meanwhile: a full disk, another
+    /// program's lock, a file system that went away.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Busy { .. } | Self::Access { .. } => true,
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::SystemIoFailure
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::FileLockingProtocolFailed
+                        | ErrorCode::OperationInterrupted
+                )
+            ),
+            Self::NotFound { .. }
+            | Self::Empty { .. }
+            | Self::NoFolder { .. }
+            | Self::NotADatabase { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Interrupted { .. }
+            | Self::Network { .. }
+            | Self::Held { .. }
+            | Self::Damaged { .. }
+            | Self::Log { .. }
+            | Self::Inconsistent { .. } => false,
         }
     }
 }

@@ -11,6 +11,7 @@ mod value;
 mod lock;
 mod mount;
 mod open;
+mod wal;
 
 mod snapshot;
 mod view;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use foldwise_engine::scheduler::{Snapshot, Write};
+use foldwise_shared::ids::Millis;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use self::error::StoreError;
@@ -51,8 +53,8 @@ impl Store {
     /// Opens a database, creates it if it is not there, and brings it to the newest schema.
     ///
     /// # Errors
-    /// No folder for it, another kind of file, a newer schema, a damaged file, no permission, a network file system,
-    /// or another coordinator that holds it. What is refused is not changed.
+    /// No folder for it, another kind of file, a newer schema, a damaged file or log, no permission, a network file
+    /// system, or another coordinator that holds it. What is refused is not changed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let real = open::resolve(path)?;
         if let Some(kind) = mount::network(&real) {
@@ -66,11 +68,13 @@ impl Store {
             })?;
         }
         let lock = Lock::take(&real, path)?;
+        wal::check(&real, path)?;
         // Once more: another coordinator may have changed it before it let go.
         if open::inspect(&real, path)? == Found::Interrupted {
             open::recover(&real).map_err(|fault| fault.at(path))?;
             open::inspect(&real, path)?;
         }
+        open::look_through(&real).map_err(|fault| fault.at(path))?;
         let db = open_for_writing(&real).map_err(|fault| fault.at(path))?;
         if let Some(folder) = real.parent() {
             // So that a new file survives a power cut.
@@ -97,6 +101,19 @@ impl Store {
         apply().map_err(|fault| fault.at(&self.path))
     }
 
+    /// Whether a change can be made durable now; it changes nothing that anybody reads.
+    ///
+    /// # Errors
+    /// A full disk, or whatever else keeps changes out.
+    pub fn probe(&mut self) -> Result<(), StoreError> {
+        let mut touch = || -> Result<(), Fault> {
+            let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            tx.pragma_update(None, "user_version", schema::VERSION)?;
+            Ok(tx.commit()?)
+        };
+        touch().map_err(|fault| fault.at(&self.path))
+    }
+
     /// Everything a scheduler is rebuilt from.
     ///
     /// # Errors
@@ -104,6 +121,34 @@ impl Store {
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
         let mut load = || snapshot::load(&*self.db.transaction()?);
         load().map_err(|fault| fault.at(&self.path))
+    }
+
+    /// The latest time that is recorded, or 0.
+    ///
+    /// # Errors
+    /// A damaged database.
+    pub fn latest(&self) -> Result<Millis, StoreError> {
+        // Everything but an epoch is an event or renews a lease, and so is the end of an attempt, after its epochs.
+        let sql = "SELECT max( \
+            coalesce((SELECT at FROM event ORDER BY seq DESC LIMIT 1), 0), \
+            coalesce((SELECT max(coalesce(renewed_at, granted_at)) FROM lease WHERE state = 'active'), 0), \
+            coalesce((SELECT max(e.at) FROM attempt AS a JOIN epoch AS e ON e.trial_id = a.trial_id \
+                AND e.fold = a.fold AND e.attempt = a.attempt WHERE a.ended_at IS NULL), 0))";
+        let latest = self.db.query_row(sql, [], |row| row.get(0)).map_err(Fault::from);
+        latest.map(Millis).map_err(|fault| fault.at(&self.path))
+    }
+
+    /// Lets the file grow no further than by so many pages, as a full disk would.
+    #[cfg(test)]
+    pub(crate) fn limit_growth(&self, pages: u32) -> rusqlite::Result<()> {
+        let now: u32 = self.db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        self.db.pragma_update_and_check(None, "max_page_count", now.saturating_add(pages), |_| Ok(()))
+    }
+
+    /// Waits for no other program's lock.
+    #[cfg(test)]
+    pub(crate) fn be_impatient(&self) -> rusqlite::Result<()> {
+        self.db.busy_timeout(Duration::ZERO)
     }
 
     /// A connection of its own for queries.

@@ -4,15 +4,28 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor}
 
 use super::{EarlyStopping, SpecError, StudySpec, validate};
 
+/// The longest study file, in bytes; the same for all overrides together.
+const MAX_BYTES: usize = 1 << 20;
+/// Overrides at most.
+const MAX_OVERRIDES: usize = 10_000;
+/// Tables and lists within one another at most: what is read must be stored and read again, and readers have limits.
+const MAX_DEPTH: usize = 64;
+
 /// Reads a study file, lays the overrides (`a.b=value`) over it, resolves the defaults and checks everything that
 /// can be checked without the data.
 ///
 /// # Errors
 /// The first thing that is wrong, with its line or its `--set`, and what would be right.
 pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
+    check_size(text, overrides)?;
     let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
     for set in overrides {
         apply(&mut table, set)?;
+    }
+    if let Some(key) = too_deep(&table) {
+        let message =
+            format!("it is nested too deeply; at most {MAX_DEPTH} tables and lists within one another");
+        return Err(place(SpecError::new(key, message), text, overrides));
     }
     read(table)
         .and_then(|mut spec: StudySpec| {
@@ -20,6 +33,34 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
             Ok(spec)
         })
         .map_err(|error| place(error, text, overrides))
+}
+
+fn check_size(text: &str, overrides: &[String]) -> Result<(), SpecError> {
+    let (file, sets) = (text.len(), overrides.iter().map(String::len).sum::<usize>());
+    let problem = if file > MAX_BYTES {
+        format!("a study file of {file} bytes is too long; at most {MAX_BYTES}")
+    } else if overrides.len() > MAX_OVERRIDES || sets > MAX_BYTES {
+        format!(
+            "{} overrides of {sets} bytes are too many; at most {MAX_OVERRIDES} of {MAX_BYTES} bytes together",
+            overrides.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(SpecError::new("", problem))
+}
+
+/// The key at the top under which something is nested too deeply.
+fn too_deep(table: &toml::Table) -> Option<&str> {
+    // No deeper than a parser and the parts of an override's key allow, so that it may call itself.
+    fn depth(value: &toml::Value) -> usize {
+        match value {
+            toml::Value::Table(table) => 1 + table.iter().map(|(_, value)| depth(value)).max().unwrap_or(0),
+            toml::Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    table.iter().find(|(_, value)| depth(value) >= MAX_DEPTH).map(|(key, _)| key.as_str())
 }
 
 /// What a table says, or an error with its key.
@@ -73,6 +114,12 @@ pub(super) fn apply(table: &mut toml::Table, set: &str) -> Result<(), SpecError>
         .and_then(|mut parsed| if parsed.len() == 1 { parsed.remove("value") } else { None })
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
+    if keys.len() > MAX_DEPTH {
+        return Err(SpecError::new(
+            "",
+            format!("an override's key has {} parts; at most {MAX_DEPTH}", keys.len()),
+        ));
+    }
     let last = keys.pop().unwrap_or_default();
     if last.is_empty() || keys.iter().any(|key| key.is_empty()) {
         return Err(wrong(

@@ -216,6 +216,34 @@ proptest::proptest! {
     }
 }
 
+#[test]
+fn what_no_reader_could_take_is_refused() {
+    let message = |text: &str, sets: &[String]| {
+        parse(text, sets).map_or_else(|error| error.to_string(), |_| "it fits".to_owned())
+    };
+    let long = format!("{FILE}#{}\n", "x".repeat(1 << 20));
+    assert!(message(&long, &[]).contains("is too long; at most 1048576"), "{}", message(&long, &[]));
+    let many = vec!["study.seed=1".to_owned(); 10_001];
+    assert!(message(FILE, &many).contains("10001 overrides of 120012 bytes are too many"));
+    assert!(message(FILE, &["x".repeat(1 << 21)]).contains("overrides of 2097152 bytes are too many"));
+
+    // Deeper than what is stored can be read again.
+    let external = "version = 1\nstudy = { name = \"b\", objective = \"external\" }\nbudget.trials = 1\nspace.y.bool = true\n";
+    let nested =
+        |depth: usize| format!("{external}space.x.fixed = {}{}\n", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(message(&nested(60), &[]), "it fits");
+    let deep = message(&nested(70), &[]);
+    assert!(deep.contains("space") && deep.contains("nested too deeply; at most 64"), "{deep}");
+    assert!(message(&nested(5_000), &[]).contains("line 5: "), "{}", message(&nested(5_000), &[]));
+    let set = |parts: usize, depth: usize| {
+        [format!("space.x.fixed.{}a={}{}", "a.".repeat(parts), "[".repeat(depth), "]".repeat(depth))]
+    };
+    assert_eq!(message(external, &set(40, 10)), "it fits");
+    let deep = message(external, &set(40, 40));
+    assert!(deep.starts_with("--set space.x.fixed.a.") && deep.contains("nested too deeply"), "{deep}");
+    assert!(message(external, &set(100_000, 1)).contains("an override's key has 100004 parts; at most 64"));
+}
+
 /// The good file with this section in place of its own; the message of what is wrong.
 fn pruner_error(section: &str) -> String {
     let set = format!("pruner={section}");

@@ -57,8 +57,12 @@ impl Scheduler {
         study.spent = snapshot.epochs;
         // So many pause the study; if it runs, a person let it go on and the count began anew.
         study.failed_in_a_row = failed_in_a_row(&snapshot.trials) % FAILED_IN_A_ROW;
-        study.next_number =
-            snapshot.trials.iter().map(|trial| TrialNumber(trial.number.0 + 1)).max().unwrap_or_default();
+        study.next_number = snapshot
+            .trials
+            .iter()
+            .map(|trial| TrialNumber(trial.number.0.saturating_add(1)))
+            .max()
+            .unwrap_or_default();
         let mut expired = Vec::new();
         let planned = u64::from(study.spec.epochs());
         for trial in snapshot.trials {

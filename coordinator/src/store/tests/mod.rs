@@ -1,6 +1,8 @@
 //! Tests of the store: a random record against a model, what is refused, and the files of earlier versions.
 
 mod commit;
+mod damage;
+mod full;
 mod golden;
 mod model;
 mod opening;

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{new_store, study, trial};
+use foldwise_engine::scheduler::Write;
+use foldwise_shared::ids::{LeaseId, Millis};
+
+use super::{epoch, hello, key, lease, new_store, started, study, trial, worker};
 use crate::store::schema::VERSION;
 use crate::store::{Reader, Store, StoreError};
 
@@ -144,6 +147,29 @@ fn a_second_coordinator_is_refused() {
     }
     drop(store);
     Store::open(&link).expect("it is free");
+}
+
+#[test]
+fn the_latest_time_is_that_of_the_last_change() {
+    let (_folder, path, mut store) = new_store();
+    let latest = |store: &Store| store.latest().expect("a time").0;
+    assert_eq!(latest(&store), 0);
+    let attempt = key(1, 0, 0, 1);
+    for (write, at) in [
+        (study(1, "a", "minimize"), 1_001),
+        (hello(0), 500),
+        (trial(1, 0, 1), 2_000),
+        (lease(1, worker(0)), 3_001),
+        (started(attempt, 1, worker(0), 0), 3_001),
+        (epoch(attempt, 1, None), 5_001),
+        (epoch(attempt, 2, None), 5_002),
+        (Write::LeaseRenewed { lease: LeaseId(1), at: Millis(7_000) }, 7_000),
+    ] {
+        store.commit(&[write]).expect("recorded");
+        assert!(latest(&store) >= at, "{at}");
+    }
+    drop(store);
+    assert_eq!(latest(&Store::open(&path).expect("opened again")), 7_000);
 }
 
 #[test]
