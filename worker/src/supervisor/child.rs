@@ -162,6 +162,8 @@ async fn watch_over(
     let id = child.id();
     let about = if about.is_empty() { String::new() } else { format!(" ({about})") };
     info!("{label}{about}: process {} is its worker", id.unwrap_or_default());
+    // Taken, because to wait for a child closes its pipe, and this one says that we live.
+    let _pipe = child.stdin.take();
     let mut lines = child.stderr.take().map(|stderr| BufReader::new(stderr).split(b'\n'));
     let mut last = String::new();
     // It may be asked before it starts, and every order is passed on once.
