@@ -302,9 +302,8 @@ mod tests {
 
     #[test]
     fn several_devices_are_asked_for() {
-        let several = |flags: &[&str]| {
-            work(&[&["--coordinator", "head:1"], flags].concat()).map(|args| args.several())
-        };
+        let several =
+            |flags: &[&str]| work(&[&["--coordinator", "head:1"], flags].concat()).map(|args| args.several());
         assert_eq!(several(&[]).expect("flags"), None);
         assert_eq!(several(&["--devices", "all"]).expect("flags"), Some(Devices::All));
         assert_eq!(several(&["--fake-devices", "2"]).expect("flags"), Some(Devices::fake(2)));

@@ -109,11 +109,7 @@ fn work(config: Config) -> Result<(), Failure> {
 }
 
 /// A worker process for each device, until all have ended.
-fn supervise(
-    config: Config,
-    devices: &Devices,
-    variables: Vec<(OsString, OsString)>,
-) -> Result<(), Failure> {
+fn supervise(config: Config, devices: &Devices, variables: Vec<(OsString, OsString)>) -> Result<(), Failure> {
     if config.exit_with_stdin {
         std::thread::spawn(end_with_stdin);
     }

@@ -198,7 +198,9 @@ fn gpus_are_listed_with_what_can_be_seen_of_them() {
     assert_eq!(visible(""), [row("0", false), row("2", false)]);
 
     let text = Running::start(with_gpus(&scene, "devices", Some("2"))).finish().expect_code(0).stdout;
-    for words in ["cuda:0  Test GPU, 16.0 GiB, 12.0 GiB free, 42 % busy, GPU-00000002", "driver 550.54.15", "hides it"] {
+    for words in
+        ["cuda:0  Test GPU, 16.0 GiB, 12.0 GiB free, 42 % busy, GPU-00000002", "driver 550.54.15", "hides it"]
+    {
         assert!(text.contains(words), "{text}");
     }
 }

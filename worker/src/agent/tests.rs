@@ -549,7 +549,8 @@ async fn a_heartbeat_tells_what_was_read_last_and_waits_for_no_reading() {
         // Some may be on their way already; the rest repeats what was read last.
         for same in [false, true] {
             loop {
-                let message = timeout(SOON, session.incoming.message()).await.expect("soon").expect("a stream");
+                let message =
+                    timeout(SOON, session.incoming.message()).await.expect("soon").expect("a stream");
                 let message = message.expect("not its end").message.expect("a kind");
                 let From::Heartbeat(heartbeat) = message else { continue };
                 if heartbeat.device_use == expected {

@@ -5,7 +5,6 @@ use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use libloading::Library;
 
-
 /// A GPU as CUDA's driver describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DriverInfo {

@@ -85,8 +85,7 @@ fn read(path: &str) -> String {
 /// is in the first two already.
 fn ticks(stat: &str) -> Option<Ticks> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let fields: Vec<u64> =
-        line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let fields: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
     let idle = fields.get(3)?.checked_add(*fields.get(4)?)?;
     let all = fields.iter().try_fold(0u64, |sum, ticks| sum.checked_add(*ticks))?;
     Some(Ticks { busy: all - idle, all })

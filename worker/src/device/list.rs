@@ -153,10 +153,8 @@ mod tests {
         let used = DeviceUse { memory_used: 1 << 30, memory_total: 80 << 30, utilization: Some(0.25) };
         let gpus = [gpu(0, None), gpu(1, Some(used)), gpu(2, None)];
         let list = listed(&gpus, Some("2,1"), Some(&"550.54".to_owned()), true);
-        let brief: Vec<_> = list
-            .iter()
-            .map(|info| (info.index, info.host_index, info.visible, info.usable))
-            .collect();
+        let brief: Vec<_> =
+            list.iter().map(|info| (info.index, info.host_index, info.visible, info.usable)).collect();
         assert_eq!(
             brief,
             [(Some(0), Some(2), true, true), (Some(1), Some(1), true, true), (None, Some(0), false, false)]

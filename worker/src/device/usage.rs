@@ -98,7 +98,10 @@ mod tests {
             let mut readings = follow(source.clone());
             let first = *readings.wait_for(Option::is_some).await.expect("a reader");
             let first = first.expect("a reading");
-            assert!(first.memory_used > 0 && first.memory_used <= first.memory_total, "{source:?}: {first:?}");
+            assert!(
+                first.memory_used > 0 && first.memory_used <= first.memory_total,
+                "{source:?}: {first:?}"
+            );
             assert_eq!(total.unwrap_or(first.memory_total), first.memory_total);
             assert_eq!(first.utilization, None, "nothing to compare with yet");
             let told = |used: &Option<DeviceUse>| used.is_some_and(|used| used.utilization.is_some());

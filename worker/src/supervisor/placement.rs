@@ -18,7 +18,9 @@ pub enum Devices {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DevicesError {
     /// A word that names no device.
-    #[error("`{word}` is no device; write all, or a list of cpu and cuda:N with commas, such as cuda:0,cuda:2 or 0,2")]
+    #[error(
+        "`{word}` is no device; write all, or a list of cpu and cuda:N with commas, such as cuda:0,cuda:2 or 0,2"
+    )]
     Unknown {
         /// The word.
         word: String,

@@ -10,7 +10,9 @@ use crate::agent::Shutdown;
 pub async fn listen_for_signals(shutdown: watch::Sender<Shutdown>) {
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
-        tracing::warn!("signals cannot be caught here; they end this process at once, and its workers with it");
+        tracing::warn!(
+            "signals cannot be caught here; they end this process at once, and its workers with it"
+        );
         shutdown.closed().await;
         return;
     };

@@ -82,7 +82,10 @@ mod tests {
             ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", true),
             ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", true),
             ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", true),
-            ("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory", true),
+            (
+                "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory",
+                true,
+            ),
             ("std::bad_alloc", true),
             ("CUDA error: an illegal memory access was encountered", false),
             ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", false),
