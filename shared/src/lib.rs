@@ -22,4 +22,6 @@ pub mod record;
 
 pub mod checkpoint;
 
+pub mod device;
+
 pub mod external;

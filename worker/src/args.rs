@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use foldwise_worker::agent::{Address, Patience, Target};
 use foldwise_worker::device::DeviceChoice;
+use foldwise_worker::supervisor::Devices;
 use tonic::metadata::AsciiMetadataValue;
 
 const AFTER_HELP: &str = "\
@@ -18,13 +19,14 @@ Environment:
 
 Signals:
   TERM, INT and HUP drain: running epochs end and are reported, the folds are handed back, and the worker ends.
-  A second one ends it at once.
+  A second one ends it at once. With --devices only a second INT does, and every worker is told once.
 
 Exit codes:
   0    done: it was drained
   75   try again later: the coordinator did not answer (--give-up-after), or the system refused something
   78   do not try again: a flag is wrong, or the coordinator refuses this worker (token, version)
-  130  a second signal ended it at once";
+  130  a second signal ended it at once
+  With --devices: 0 if every worker was drained, 78 if every one is misconfigured, 130, or 75.";
 
 /// Trains folds for a Foldwise coordinator until it is told to stop.
 #[derive(Debug, Parser)]
@@ -88,6 +90,15 @@ pub struct WorkArgs {
     /// The device to train on: auto (the first GPU, else the CPU), cpu, cuda or cuda:N.
     #[arg(long, env = "FOLDWISE_DEVICE", default_value = "auto", value_name = "DEVICE")]
     device: DeviceChoice,
+    /// Devices to train on, in place of --device, each with a worker process of its own that is started again when it
+    /// dies: all (every GPU), or a list such as cuda:0,cuda:2 or 0,2. --slots and --threads count for each. The worker
+    /// on cuda:2 is called NAME/cuda:2.
+    #[arg(long, env = "FOLDWISE_DEVICES", value_name = "DEVICES", conflicts_with = "fake_devices")]
+    devices: Option<Devices>,
+    /// As --devices, with N made-up devices, fake:0 to fake:N-1, for tests and rehearsals: each has a UUID and 8 GiB that
+    /// are invented, and trains on the CPU in earnest.
+    #[arg(long, env = "FOLDWISE_FAKE_DEVICES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    fake_devices: Option<u16>,
     /// Folds to train side by side. On a CPU, start more workers instead.
     #[arg(long, env = "FOLDWISE_SLOTS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(foldwise_proto::MAX_SLOTS)))]
     slots: u32,
@@ -156,6 +167,12 @@ impl WorkArgs {
     /// Whether another program started this worker and watches it.
     pub fn is_spawned(&self) -> bool {
         self.exit_with_stdin
+    }
+
+    /// The devices that get a process each, if several were asked for.
+    pub fn several(&self) -> Option<Devices> {
+        let fake = || self.fake_devices.map(|count| Devices::fake(usize::from(count)));
+        self.devices.clone().or_else(fake)
     }
 
     /// Checks what clap cannot; `token` is the variable `FOLDWISE_TOKEN`.
@@ -268,6 +285,9 @@ mod tests {
             ["--give-up-after", "soon"],
             ["--give-up-after", "1e30"],
             ["--threads", "0"],
+            ["--devices", "gpu"],
+            ["--devices", "0,0"],
+            ["--fake-devices", "0"],
         ] {
             let good = ["--coordinator", "head:7654"];
             let flags: Vec<&str> =
@@ -278,6 +298,17 @@ mod tests {
                 "{flags:?}"
             );
         }
+    }
+
+    #[test]
+    fn several_devices_are_asked_for() {
+        let several =
+            |flags: &[&str]| work(&[&["--coordinator", "head:1"], flags].concat()).map(|args| args.several());
+        assert_eq!(several(&[]).expect("flags"), None);
+        assert_eq!(several(&["--devices", "all"]).expect("flags"), Some(Devices::All));
+        assert_eq!(several(&["--fake-devices", "2"]).expect("flags"), Some(Devices::fake(2)));
+        let error = several(&["--devices", "all", "--fake-devices", "2"]).expect_err("both");
+        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
     }
 
     #[test]

@@ -10,5 +10,7 @@ pub mod train;
 
 pub mod bench;
 
+pub mod supervisor;
+
 #[cfg(test)]
 mod testing;

@@ -2,18 +2,19 @@
 
 mod args;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use foldwise_data::{Dataset, Locations};
 use foldwise_worker::agent::{AckLog, Agent, AgentError, Identity, SessionError, Shutdown};
 use foldwise_worker::bench::{BenchSettings, bench};
 use foldwise_worker::device::{self, DeviceInfo};
 use foldwise_worker::images::DeviceImages;
 use foldwise_worker::objective::FoldObjective;
-use tch::Device;
+use foldwise_worker::supervisor::{self, Devices, End};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -40,8 +41,10 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let command = Cli::command();
+    let parsed = command.clone().try_get_matches();
+    let (cli, matches) = match parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { WRONG_CONFIG.into() } else { ExitCode::SUCCESS };
@@ -51,11 +54,14 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Devices(args)) => show_devices(&args),
         Some(Command::Bench(args)) => run_bench(&args),
-        None => cli
-            .work
-            .check(std::env::var("FOLDWISE_TOKEN").ok())
-            .map_err(|error| Failure::new(WRONG_CONFIG, error))
-            .and_then(work),
+        None => {
+            let several = cli.work.several();
+            let config = cli.work.check(std::env::var("FOLDWISE_TOKEN").ok());
+            config.map_err(|error| Failure::new(WRONG_CONFIG, error)).and_then(|config| match several {
+                Some(devices) => supervise(config, &devices, supervisor::variables(&command, &matches)),
+                None => work(config),
+            })
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,18 +76,18 @@ fn work(config: Config) -> Result<(), Failure> {
     if config.exit_with_stdin {
         std::thread::spawn(end_with_stdin);
     }
-    let device = config.device.resolve().map_err(|error| Failure::new(WRONG_CONFIG, error))?;
+    let device = config.device.choose().map_err(|error| Failure::new(WRONG_CONFIG, error))?;
     device::set_threads(config.threads);
     let ack_log = config.ack_log.map(|path| AckLog::open(&path, &config.name)).transpose();
     let ack_log = ack_log.map_err(|error| Failure::new(WRONG_CONFIG, format!("failed to open {error}")))?;
     let identity = Identity {
         name: config.name,
         incarnation: uuid::Uuid::new_v4().to_string(),
-        device: device_name(device),
+        device: device.name.clone(),
         slots: config.slots,
     };
-    let objective = Arc::new(FoldObjective::new(device, Locations::from_env()));
-    let agent = Agent::new(config.target, identity, objective, ack_log);
+    let objective = Arc::new(FoldObjective::new(device.device, Locations::from_env()));
+    let agent = Agent::new(config.target, identity, objective, ack_log).with_device_use(device.follow_use());
 
     // The training threads do the work; this one only talks.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -100,6 +106,35 @@ fn work(config: Config) -> Result<(), Failure> {
         }
         AgentError::Interrupted => Failure::new(INTERRUPTED, error),
     })
+}
+
+/// A worker process for each device, until all have ended.
+fn supervise(config: Config, devices: &Devices, variables: Vec<(OsString, OsString)>) -> Result<(), Failure> {
+    if config.exit_with_stdin {
+        std::thread::spawn(end_with_stdin);
+    }
+    let placements = devices.place(device::visible_gpus);
+    let placements = placements.map_err(|error| Failure::new(WRONG_CONFIG, error))?;
+    let order = supervisor::Order {
+        program: std::env::current_exe().map_err(|error| Failure::new(TRY_AGAIN, error))?,
+        words: Vec::new(),
+        variables,
+        name: config.name,
+        gives_up: config.target.patience.give_up_after.is_some(),
+        pace: supervisor::Pace::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ends = runtime.map_err(|error| Failure::new(TRY_AGAIN, error))?.block_on(async {
+        let (shutdown, asked) = watch::channel(Shutdown::No);
+        tokio::spawn(supervisor::listen_for_signals(shutdown));
+        supervisor::supervise(order, placements, asked).await
+    });
+    match supervisor::together(&ends) {
+        End::Drained => Ok(()),
+        End::Misconfigured => Err(Failure::new(WRONG_CONFIG, "no worker can work as it is configured")),
+        End::Failed => Err(Failure::new(TRY_AGAIN, "not every worker was drained")),
+        End::Interrupted => Err(Failure::new(INTERRUPTED, "interrupted")),
+    }
 }
 
 /// The first signal drains, the second ends.
@@ -137,31 +172,14 @@ fn end_with_stdin() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
-/// The name of a device for the coordinator: a GPU's own one besides its index, since every job on a node sees index 0.
-fn device_name(device: Device) -> String {
-    let Device::Cuda(index) = device else { return "cpu".to_owned() };
-    let known = device::devices().into_iter().find(|info| info.kind == "cuda" && info.index == index);
-    match known.and_then(|info| info.uuid) {
-        Some(uuid) => format!("cuda:{index} {uuid}"),
-        None => format!("cuda:{index}"),
-    }
-}
-
 fn show_devices(args: &DevicesArgs) -> Result<(), Failure> {
     let devices = device::devices();
     let text = if args.json {
         serde_json::to_string_pretty(&devices).map_err(|error| Failure::new(TRY_AGAIN, error))?
     } else {
-        devices.iter().map(device_line).collect::<Vec<_>>().join("\n")
+        devices.iter().map(DeviceInfo::line).collect::<Vec<_>>().join("\n")
     };
     print(&text)
-}
-
-fn device_line(info: &DeviceInfo) -> String {
-    let device = if info.kind == "cuda" { format!("cuda:{}", info.index) } else { info.kind.to_owned() };
-    let memory = info.memory.map(|bytes| format!(", {:.1} GiB", bytes as f64 / f64::from(1u32 << 30)));
-    let uuid = info.uuid.as_ref().map(|uuid| format!(", {uuid}"));
-    format!("{device}  {}{}{}", info.name, memory.unwrap_or_default(), uuid.unwrap_or_default())
 }
 
 fn run_bench(args: &BenchArgs) -> Result<(), Failure> {

@@ -361,6 +361,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lack_of_memory_has_a_class_of_its_own() {
+        let error = |text: &str| failed(&tch::TchError::Torch(text.into()).into());
+        let (class, text) = message(error("CUDA out of memory. Tried to allocate 2.00 GiB.\nframe #0"));
+        assert_eq!(class, Some(FailureClass::OutOfMemory));
+        assert_eq!(text, "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB.");
+        assert_eq!(message(error("a kernel failed")).0, Some(FailureClass::Error));
+    }
+
+    #[test]
     fn a_divergence_is_reported_and_fails() {
         let (_folder, path) = folder(0);
         let mut work = work(&path);

@@ -168,6 +168,10 @@ pub struct WorkersArgs {
     /// What they train on: auto, cpu or cuda:N.
     #[arg(long, value_name = "DEVICE", env = "FOLDWISE_DEVICE", default_value_t = Device::Auto)]
     pub device: Device,
+    /// Rehearse on N made-up devices in place of --device, with a worker each; the CPU does their work.
+    #[arg(long, value_name = "N", env = "FOLDWISE_FAKE_DEVICES")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub fake_devices: Option<u32>,
     /// Show the progress as plain lines even on a terminal.
     #[arg(long, env = "FOLDWISE_PLAIN", value_parser = FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub plain: bool,
@@ -478,6 +482,15 @@ mod tests {
             (run.workers.count, run.workers.device, run.workers.plain),
             (Some(3), Device::Cuda(1), true)
         );
+    }
+
+    #[test]
+    fn a_rehearsal_takes_made_up_devices() {
+        let Command::Run(run) = parse("foldwise run s.toml --fake-devices 3").expect("a line").command else {
+            panic!("not a run")
+        };
+        assert_eq!((run.workers.fake_devices, run.workers.device), (Some(3), Device::Auto));
+        assert!(parse("foldwise run s.toml --fake-devices 0").expect_err("none").contains("1..=1024"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use foldwise_shared::state::StudyState;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::args::{ResumeArgs, RunArgs, WorkersArgs};
+use super::args::{Device, ResumeArgs, RunArgs, WorkersArgs};
 use super::error::CliError;
 use super::live::{LiveInfo, LiveKind, LiveView};
 use super::signals::Signals;
@@ -21,7 +21,7 @@ use super::study::read_file;
 use super::summary::Summary;
 use super::{next, render, say};
 use crate::coordinator::{self, Coordinator, LoopThread, Options, Published, find_study, prepare};
-use crate::local::{Crew, Happening, Program};
+use crate::local::{Crew, Happening, Program, Wanted};
 use crate::server::{self, Token};
 use crate::store::{Reader, Store, StoreError, TrialQuery};
 
@@ -192,10 +192,19 @@ fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError
     Ok(())
 }
 
+/// The devices that the flags ask for.
+fn wanted(workers: &WorkersArgs) -> Wanted {
+    match (workers.fake_devices, workers.device) {
+        (Some(count), _) => Wanted::Fake(count),
+        (None, Device::Auto) => Wanted::Auto,
+        (None, device) => Wanted::One(device.to_string()),
+    }
+}
+
 /// Starts everything, and ends everything when the study does.
 async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliError> {
     let signals = Signals::new()?;
-    let devices = run.program.devices(&run.workers.device.to_string(), run.workers.count).await;
+    let devices = run.program.devices(wanted(run.workers), run.workers.count).await;
     let devices = devices.map_err(CliError::local)?;
     let options = Options { open_leases: OpenLeases::Ended, only: Some(run.name.clone()), lease_ms: None };
     let (coordinator, started) = Coordinator::start(run.store, run.database, options)?;

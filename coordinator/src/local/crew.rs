@@ -178,6 +178,9 @@ fn spawn(order: &Order, name: &str, device: &str) -> std::io::Result<Child> {
         .args(["--coordinator", &order.url, "--device", device, "--name", name, "--exit-with-stdin"])
         .env("FOLDWISE_TOKEN", &order.token)
         .env_remove("FOLDWISE_TOKEN_FILE")
+        // Each has one device, whatever is set for workers that are started by hand.
+        .env_remove("FOLDWISE_DEVICES")
+        .env_remove("FOLDWISE_FAKE_DEVICES")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -4,4 +4,4 @@ mod crew;
 mod program;
 
 pub use self::crew::{Crew, Happening};
-pub use self::program::{LocalError, Program};
+pub use self::program::{LocalError, Program, Wanted};

@@ -32,11 +32,30 @@ pub struct Program {
     path: PathBuf,
 }
 
+/// The devices that a run wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every GPU that is visible and that the worker can train on, or the CPU where there is none.
+    Auto,
+    /// This one.
+    One(String),
+    /// So many made-up ones, for a rehearsal.
+    Fake(u32),
+}
+
 /// A device as the worker's binary names it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Device {
     kind: String,
+    /// None for a GPU that is hidden from us.
     index: Option<u32>,
+    usable: bool,
+}
+
+/// The name of each GPU that can be trained on, for `--device`.
+fn gpus(devices: &[Device]) -> Vec<String> {
+    let usable = devices.iter().filter(|device| device.kind == "cuda" && device.usable);
+    usable.filter_map(|device| Some(format!("cuda:{}", device.index?))).collect()
 }
 
 impl Program {
@@ -60,23 +79,18 @@ impl Program {
         &self.path
     }
 
-    /// The devices to train on, one worker each: those asked for, or every GPU, or the CPU once a core.
+    /// The devices to train on, one worker each: those wanted, or the CPU once a core.
     ///
     /// # Errors
     /// The binary does not run, or does not answer as it should.
-    pub async fn devices(&self, wanted: &str, workers: Option<u32>) -> Result<Vec<String>, LocalError> {
+    pub async fn devices(&self, wanted: Wanted, workers: Option<u32>) -> Result<Vec<String>, LocalError> {
         let devices = match wanted {
-            "auto" => {
-                let gpus: Vec<String> = self
-                    .list()
-                    .await?
-                    .into_iter()
-                    .filter(|device| device.kind == "cuda")
-                    .map(|device| format!("cuda:{}", device.index.unwrap_or(0)))
-                    .collect();
+            Wanted::Auto => {
+                let gpus = gpus(&self.list().await?);
                 if gpus.is_empty() { vec!["cpu".to_owned()] } else { gpus }
             }
-            device => vec![device.to_owned()],
+            Wanted::One(device) => vec![device],
+            Wanted::Fake(count) => (0..count).map(|index| format!("fake:{index}")).collect(),
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let default = if devices == ["cpu"] { cores } else { devices.len() };
@@ -99,5 +113,37 @@ impl Program {
             return Err(failed(format!("{}: {}", output.status, said.trim())));
         }
         serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_gpus_that_can_be_used_get_a_worker() {
+        let json = r#"[
+            {"kind": "cuda", "index": 0, "name": "A", "visible": true, "usable": true},
+            {"kind": "cuda", "index": 1, "name": "B", "visible": true, "usable": true},
+            {"kind": "cuda", "index": null, "name": "C", "visible": false, "usable": false},
+            {"kind": "cpu", "index": 0, "name": "D", "visible": true, "usable": true}
+        ]"#;
+        let devices: Vec<Device> = serde_json::from_str(json).expect("devices");
+        assert_eq!(gpus(&devices), ["cuda:0", "cuda:1"]);
+        let json = json.replace("true", "false");
+        let devices: Vec<Device> = serde_json::from_str(&json).expect("devices");
+        assert_eq!(gpus(&devices), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_rehearsal_needs_no_list_of_devices() {
+        let program = Program { path: "/nowhere/at/all".into() };
+        let devices = program.devices(Wanted::Fake(3), None).await.expect("made up");
+        assert_eq!(devices, ["fake:0", "fake:1", "fake:2"]);
+        let devices = program.devices(Wanted::Fake(2), Some(3)).await.expect("made up");
+        assert_eq!(devices, ["fake:0", "fake:1", "fake:0"]);
+        let devices = program.devices(Wanted::One("cuda:1".into()), Some(2)).await.expect("as asked");
+        assert_eq!(devices, ["cuda:1", "cuda:1"]);
+        assert!(program.devices(Wanted::Auto, None).await.is_err());
     }
 }

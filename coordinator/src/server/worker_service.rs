@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldwise_engine::scheduler::{Assignment, EpochReport, Event, LEASE_HOLDER, ToWorker, WorkerInfo};
-use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, failure_from, params};
+use foldwise_proto::convert::{
+    WireError, attempt_key, attempt_key_from, device_use_from, failure_from, params,
+};
 use foldwise_proto::v1::ack::What;
 use foldwise_proto::v1::from_worker::Message as From;
 use foldwise_proto::v1::to_worker::Message as To;
@@ -118,7 +120,9 @@ fn event(session: SessionId, message: v1::FromWorker) -> Result<Event, WireError
     Ok(match message.message.ok_or(WireError::Missing("message"))? {
         From::Hello(_) => return Err(WireError::wrong("hello", "a session has one, at its start")),
         From::Ready(ready) => Event::Ready { session, slots: slots(ready.slots)? },
-        From::Heartbeat(_) => Event::Heartbeat { session, device_use: None },
+        From::Heartbeat(heartbeat) => {
+            Event::Heartbeat { session, device_use: heartbeat.device_use.map(device_use_from).transpose()? }
+        }
         From::Epoch(epoch) => Event::Epoch {
             session,
             key: attempt_key_from(epoch.key)?,

@@ -74,7 +74,12 @@ impl Scene {
 
     /// Starts `foldwise-worker` on the CPU.
     pub fn worker(&self, words: &str) -> Running {
-        Running::start(self.prepare("foldwise-worker", words))
+        Running::start(self.worker_command(words))
+    }
+
+    /// `foldwise-worker` with these words behind it, to be started.
+    pub fn worker_command(&self, words: &str) -> Command {
+        self.prepare("foldwise-worker", words)
     }
 
     /// Starts `foldwise serve` on a free port and waits until it listens.

@@ -1,12 +1,14 @@
 //! Conversions between the wire and our own types. What comes from the wire is checked here and nowhere else.
 
 mod common;
+mod device;
 mod event;
 mod external;
 mod hindsight;
 mod record;
 
 pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};
+pub use self::device::{device_use, device_use_from};
 pub use self::external::{add_request, added, tell_request, told};
 
 /// A message that cannot be understood.

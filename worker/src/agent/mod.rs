@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 pub use self::ack_log::AckLog;
 pub use self::outbox::{Outbox, Report};
-pub use self::session::{Address, AddressError, Patience, SessionError, Target};
+pub use self::session::{Address, AddressError, Patience, Readings, SessionError, Target};
 pub use self::work::{Control, EpochReport, FoldWork, Objective, Outcome, StudyWork};
 
 use self::attempts::Attempts;
@@ -81,6 +81,7 @@ pub struct Agent {
     target: Arc<Target>,
     identity: Identity,
     ack_log: Option<AckLog>,
+    device_use: Option<Readings>,
     attempts: Attempts,
     outbox: Outbox,
     reports: UnboundedReceiver<(AttemptKey, Report)>,
@@ -137,11 +138,18 @@ impl Agent {
             attempts: Attempts::new(identity.slots, objective, sender),
             identity,
             ack_log,
+            device_use: None,
             outbox: Outbox::default(),
             reports,
             draining: false,
             leave_at: None,
         }
+    }
+
+    /// Lets its heartbeats tell how busy the device is.
+    #[must_use]
+    pub fn with_device_use(self, readings: Readings) -> Self {
+        Self { device_use: Some(readings), ..self }
     }
 
     /// Works until it is drained.
@@ -202,7 +210,14 @@ impl Agent {
         // It stays right until the welcome: an attempt comes and goes only by what a coordinator says.
         let slots = if self.draining { 0 } else { slots };
         let hello = v1::Hello { wire_version: WIRE_VERSION, name, incarnation, device, slots, held };
-        Link::Connecting(Box::pin(session::connect(Arc::clone(&self.target), hello, lost)))
+        let (target, device_use) = (Arc::clone(&self.target), self.device_use.clone());
+        Link::Connecting(Box::pin(async move {
+            let mut session = session::connect(target, hello, lost).await?;
+            if let Some(readings) = device_use {
+                session.report_use(readings);
+            }
+            Ok(session)
+        }))
     }
 
     /// On a new stream: first what is owed, so that the coordinator knows it when it hands out more.

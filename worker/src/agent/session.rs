@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use foldwise_proto::v1::worker_service_client::WorkerServiceClient;
 use foldwise_proto::{MAX_MESSAGE_BYTES, WIRE_VERSION, v1};
+use foldwise_shared::device::DeviceUse;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::{self, Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
@@ -168,12 +170,21 @@ pub struct Session {
     outgoing: UnboundedSender<v1::FromWorker>,
     incoming: Streaming<v1::ToWorker>,
     heartbeat: Interval,
+    device_use: Option<Readings>,
 }
+
+/// What was read last of the device, by somebody whom no heartbeat waits for.
+pub type Readings = watch::Receiver<Option<DeviceUse>>;
 
 impl Session {
     /// Says something. Never waits; what a broken stream swallows is said again on the next.
     pub fn send(&self, message: v1::FromWorker) {
         let _ = self.outgoing.send(message);
+    }
+
+    /// Lets heartbeats tell how busy the device is.
+    pub fn report_use(&mut self, readings: Readings) {
+        self.device_use = Some(readings);
     }
 
     /// The next thing the coordinator says; sends heartbeats meanwhile. May be dropped and called again.
@@ -190,7 +201,10 @@ impl Session {
                         Err(error) => warn!("a message of the coordinator is ignored: {error}"),
                     }
                 }
-                _ = self.heartbeat.tick() => self.send(wire::heartbeat()),
+                _ = self.heartbeat.tick() => {
+                    let device_use = self.device_use.as_ref().and_then(|readings| *readings.borrow());
+                    self.send(wire::heartbeat(device_use));
+                }
             }
         }
     }
@@ -234,7 +248,7 @@ impl Session {
         };
         let mut heartbeat = time::interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { outgoing, incoming, heartbeat })
+        Ok(Self { outgoing, incoming, heartbeat, device_use: None })
     }
 }
 

@@ -12,6 +12,7 @@ use foldwise_proto::v1::from_worker::Message as From;
 use foldwise_proto::v1::to_worker::Message as To;
 use foldwise_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use foldwise_proto::{WIRE_VERSION, v1};
+use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -298,6 +299,19 @@ impl Worker {
     }
 
     fn start_with(address: SocketAddr, token: Option<&str>, patience: Patience) -> Self {
+        Self::start_as(address, token, patience, None)
+    }
+
+    fn start_reading(address: SocketAddr, readings: Readings) -> Self {
+        Self::start_as(address, None, PATIENCE, Some(readings))
+    }
+
+    fn start_as(
+        address: SocketAddr,
+        token: Option<&str>,
+        patience: Patience,
+        readings: Option<Readings>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ack_log = folder.path().join("acks.jsonl");
         let script = Arc::new(Script::default());
@@ -308,7 +322,10 @@ impl Worker {
         };
         let identity = Identity { name: "w".into(), incarnation: "i".into(), device: "cpu".into(), slots: 1 };
         let log = AckLog::open(&ack_log, "w").expect("a log");
-        let agent = Agent::new(target, identity, Arc::clone(&script) as Arc<dyn Objective>, Some(log));
+        let mut agent = Agent::new(target, identity, Arc::clone(&script) as Arc<dyn Objective>, Some(log));
+        if let Some(readings) = readings {
+            agent = agent.with_device_use(readings);
+        }
         let (shutdown, asked) = watch::channel(Shutdown::No);
         Self { script, shutdown, ended: tokio::spawn(agent.run(asked)), ack_log, _folder: folder }
     }
@@ -507,9 +524,40 @@ async fn heartbeats_come_as_often_as_asked() {
     while beats < 3 {
         let message = timeout(SOON, session.incoming.message()).await.expect("soon").expect("a stream");
         match message.expect("not its end").message.expect("a kind") {
-            From::Heartbeat(_) => beats += 1,
+            From::Heartbeat(heartbeat) => {
+                assert_eq!(heartbeat.device_use, None, "nobody reads");
+                beats += 1;
+            }
             From::Ready(_) => {}
             other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_tells_what_was_read_last_and_waits_for_no_reading() {
+    let mut coordinator = Coordinator::start().await;
+    let (reader, readings) = watch::channel(None);
+    let _worker = Worker::start_reading(coordinator.address, readings);
+    let mut session = coordinator.session().await;
+    session.hello().await;
+    session.say(To::Welcome(v1::Welcome { wire_version: WIRE_VERSION, lease_ms: 15, heartbeat_ms: 5 }));
+    let read = |memory_used, utilization| DeviceUse { memory_used, memory_total: 9, utilization };
+    for reading in [None, Some(read(1, None)), Some(read(7, Some(0.5)))] {
+        reader.send_replace(reading);
+        let expected = reading.map(foldwise_proto::convert::device_use);
+        // Some may be on their way already; the rest repeats what was read last.
+        for same in [false, true] {
+            loop {
+                let message =
+                    timeout(SOON, session.incoming.message()).await.expect("soon").expect("a stream");
+                let message = message.expect("not its end").message.expect("a kind");
+                let From::Heartbeat(heartbeat) = message else { continue };
+                if heartbeat.device_use == expected {
+                    break;
+                }
+                assert!(!same, "{heartbeat:?} after {expected:?}");
+            }
         }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, failure, params_from};
+use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, device_use, failure, params_from};
 use foldwise_proto::v1::{
     self, ack::What, assign::Work, from_worker::Message as From, to_worker::Message as To,
 };
+use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{AttemptKey, Epoch};
 
 use super::outbox::Report;
@@ -81,9 +82,9 @@ pub fn ready(slots: u32) -> v1::FromWorker {
     message(From::Ready(v1::Ready { slots }))
 }
 
-/// A sign of life.
-pub fn heartbeat() -> v1::FromWorker {
-    message(From::Heartbeat(v1::Heartbeat {}))
+/// A sign of life, with how busy the device is.
+pub fn heartbeat(used: Option<DeviceUse>) -> v1::FromWorker {
+    message(From::Heartbeat(v1::Heartbeat { device_use: used.map(device_use) }))
 }
 
 /// The first message of a stream.

@@ -5,14 +5,23 @@ use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use libloading::Library;
 
-use super::DeviceInfo;
+/// A GPU as CUDA's driver describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DriverInfo {
+    /// The maker's name of it.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory: Option<u64>,
+    /// `GPU-...`
+    pub uuid: Option<String>,
+}
 
 /// What `cuda:index` is.
 ///
 /// # Errors
 /// There is no driver, or it lacks a function or refuses a call.
 #[expect(unsafe_code, reason = "the driver's C functions have no safe binding that loads them at run time")]
-pub(super) fn info(index: usize) -> Result<DeviceInfo, DriverError> {
+pub(super) fn info(index: usize) -> Result<DriverInfo, DriverError> {
     let ordinal = c_int::try_from(index).map_err(|_| DriverError::Refused("cuDeviceGet", 101))?;
     // SAFETY: names, signatures and buffer sizes are those of `cuda.h`, unchanged since CUDA 9.2 (a C interface
     // kept stable by the maker): `CUresult` and `CUdevice` are ints, a `CUuuid` is 16 bytes, a name is cut to the
@@ -39,10 +48,10 @@ pub(super) fn info(index: usize) -> Result<DeviceInfo, DriverError> {
         check("cuDeviceGetUuid", get_uuid(&raw mut uuid, device))?;
         // A driver that is loaded stays loaded: libtorch uses it too.
         std::mem::forget(driver);
-        Ok(DeviceInfo {
+        Ok(DriverInfo {
+            name: CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned(),
             memory: u64::try_from(memory).ok(),
             uuid: Some(uuid_text(uuid)),
-            ..DeviceInfo::cuda(index, CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
         })
     }
 }

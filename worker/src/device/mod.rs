@@ -2,17 +2,31 @@
 //! one binary serves a CPU-only and a CUDA libtorch.
 
 mod driver;
+mod fake;
 mod host;
+mod list;
+mod nvml;
+mod seen;
+mod usage;
+mod visible;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Once;
 
+use foldwise_shared::device::DeviceUse;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use serde::Serialize;
 use tch::{Cuda, Device};
+use tokio::sync::watch;
 
-/// Which device a person asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
+pub use self::list::{DeviceInfo, devices};
+pub use self::seen::{VisibleGpu, visible_gpus};
+
+use self::nvml::Nvml;
+use self::usage::Source;
+use self::visible::Visible;
+
+/// Which device a person asked for: `auto`, `cpu`, `cuda`, `cuda:N` or `fake:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
     /// The first GPU, or the CPU where there is none.
@@ -22,13 +36,15 @@ pub enum DeviceChoice {
     Cpu,
     /// The GPU with this index, as CUDA counts (after `CUDA_VISIBLE_DEVICES`).
     Cuda(usize),
+    /// A made-up device, for tests and rehearsals: the CPU does its work.
+    Fake(usize),
 }
 
 /// Why there is no such device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// A word that names no device.
-    #[error("`{0}` is no device; use auto, cpu, cuda or cuda:N")]
+    #[error("`{0}` is no device; use auto, cpu, cuda or cuda:N (or fake:N for a rehearsal)")]
     Unknown(String),
     /// CUDA cannot be used at all.
     #[error("cuda:{index} was asked for, but {reason}")]
@@ -59,9 +75,15 @@ impl FromStr for DeviceChoice {
             "cpu" => Ok(DeviceChoice::Cpu),
             "cuda" => Ok(DeviceChoice::Cuda(0)),
             _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(DeviceChoice::Cuda)
+                .split_once(':')
+                .and_then(|(kind, index)| {
+                    let index = index.parse().ok()?;
+                    match kind {
+                        "cuda" => Some(DeviceChoice::Cuda(index)),
+                        "fake" => Some(DeviceChoice::Fake(index)),
+                        _ => None,
+                    }
+                })
                 .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
         }
     }
@@ -73,6 +95,7 @@ impl fmt::Display for DeviceChoice {
             DeviceChoice::Auto => write!(f, "auto"),
             DeviceChoice::Cpu => write!(f, "cpu"),
             DeviceChoice::Cuda(index) => write!(f, "cuda:{index}"),
+            DeviceChoice::Fake(index) => write!(f, "fake:{index}"),
         }
     }
 }
@@ -84,7 +107,7 @@ impl DeviceChoice {
     /// CUDA was asked for and there is none, or not that many.
     pub fn resolve(self) -> Result<Device, DeviceError> {
         match self {
-            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cpu | DeviceChoice::Fake(_) => Ok(Device::Cpu),
             DeviceChoice::Auto => {
                 let found = load_cuda().is_ok() && Cuda::is_available();
                 Ok(if found { Device::Cuda(0) } else { Device::Cpu })
@@ -111,37 +134,59 @@ impl DeviceChoice {
     }
 }
 
-/// What a device is, for a person and for the coordinator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DeviceInfo {
-    /// `cpu` or `cuda`.
-    pub kind: &'static str,
-    /// Counts from 0 within its kind.
-    pub index: usize,
-    /// The maker's name of it.
+/// The device that a worker trains on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// For libtorch.
+    pub device: Device,
+    /// What it is called in the records, for good: its kind and index, and behind a space what no other device in the
+    /// world is called, where there is such a name. `cpu`, `cuda:2 GPU-...`, `fake:0 FAKE-...`. The index is the
+    /// machine's own (that of `nvidia-smi`) where NVML tells it, else the one CUDA counts for this process.
     pub name: String,
-    /// Its memory in bytes, where it can be told.
-    pub memory: Option<u64>,
-    /// The GPU's own name in the world, `GPU-...`: on a cluster every job sees index 0.
-    pub uuid: Option<String>,
+    source: Source,
 }
 
-/// The devices to train on: every GPU that libtorch can use, or the CPU where there is none.
-pub fn devices() -> Vec<DeviceInfo> {
-    if load_cuda().is_err() || !Cuda::is_available() {
-        return vec![host::info()];
+impl DeviceChoice {
+    /// Looks up what the device is called.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn choose(self) -> Result<Chosen, DeviceError> {
+        let device = self.resolve()?;
+        let (name, source) = match (self, device) {
+            (DeviceChoice::Fake(index), _) => (format!("fake:{index} {}", fake::uuid(index)), Source::Fake),
+            (_, Device::Cuda(index)) => {
+                let uuid = part(index).or_else(|| driver::info(index).ok()?.uuid);
+                let on_machine =
+                    uuid.as_ref().and_then(|uuid| Nvml::load().ok()?.index_of(uuid)).unwrap_or(index);
+                match uuid {
+                    Some(uuid) => (format!("cuda:{on_machine} {uuid}"), Source::Gpu(uuid)),
+                    None => (format!("cuda:{on_machine}"), Source::Nothing),
+                }
+            }
+            _ => ("cpu".to_owned(), Source::Cpu),
+        };
+        Ok(Chosen { device, name, source })
     }
-    (0..gpu_count())
-        .map(|index| {
-            driver::info(index).unwrap_or_else(|_| DeviceInfo::cuda(index, "unknown GPU".to_owned()))
-        })
-        .collect()
 }
 
-impl DeviceInfo {
-    fn cuda(index: usize, name: String) -> Self {
-        DeviceInfo { kind: "cuda", index, name, memory: None, uuid: None }
+impl Chosen {
+    /// How busy it is, read on a thread of its own until the receiver is gone.
+    pub fn follow_use(&self) -> watch::Receiver<Option<DeviceUse>> {
+        usage::follow(self.source.clone())
     }
+}
+
+/// The part of a GPU that CUDA counts as this index: the driver would tell the UUID of the whole GPU.
+fn part(index: usize) -> Option<String> {
+    match visible::visible(&[], cuda_visible_devices().as_deref()).get(index)? {
+        Visible::Part(name) => Some(name.clone()),
+        Visible::Gpu(_) => None,
+    }
+}
+
+fn cuda_visible_devices() -> Option<String> {
+    std::env::var_os("CUDA_VISIBLE_DEVICES").map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Sets how many threads one operation may use on a CPU. Operations never run side by side: one worker a core does more
@@ -179,11 +224,12 @@ mod tests {
             ("cpu", DeviceChoice::Cpu),
             ("cuda", DeviceChoice::Cuda(0)),
             ("cuda:3", DeviceChoice::Cuda(3)),
+            ("fake:2", DeviceChoice::Fake(2)),
         ] {
             assert_eq!(text.parse(), Ok(choice));
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
-        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
+        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU", "fake", "fake:", "cpu:0"] {
             assert_eq!(text.parse::<DeviceChoice>(), Err(DeviceError::Unknown(text.to_owned())));
         }
     }
@@ -196,17 +242,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_gpu_is_named() {
-        let error = DeviceChoice::Cuda(4096).resolve().expect_err("nobody has that many");
-        assert!(error.to_string().starts_with("cuda:4096 was asked for, but "), "{error}");
+    fn records_name_a_device_for_good() {
+        let name = |choice: DeviceChoice| choice.choose().expect("it is there").name;
+        assert_eq!(name(DeviceChoice::Cpu), "cpu");
+        let (first, second) = (name(DeviceChoice::Fake(0)), name(DeviceChoice::Fake(1)));
+        assert!(first.starts_with("fake:0 FAKE-") && second.starts_with("fake:1 FAKE-"), "{first}, {second}");
+        assert_eq!(first, name(DeviceChoice::Fake(0)));
+        assert_eq!(DeviceChoice::Fake(1).choose().expect("it is there").device, Device::Cpu);
     }
 
     #[test]
-    fn a_device_is_json() {
-        let info = DeviceInfo::cuda(1, "A".into());
-        assert_eq!(
-            serde_json::to_string(&info).expect("plain"),
-            r#"{"kind":"cuda","index":1,"name":"A","memory":null,"uuid":null}"#
-        );
+    fn a_missing_gpu_is_named() {
+        let error = DeviceChoice::Cuda(4096).resolve().expect_err("nobody has that many");
+        assert!(error.to_string().starts_with("cuda:4096 was asked for, but "), "{error}");
     }
 }

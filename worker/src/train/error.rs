@@ -39,15 +39,18 @@ impl From<BuildError> for TrainError {
     }
 }
 
-/// libtorch has no error codes, only these words: of its CUDA allocator, the CUDA runtime, cuBLAS, cuDNN, and its
-/// CPU allocator.
+/// libtorch has no error codes, only these words: of its CUDA allocator and the CUDA runtime, cuBLAS, cuDNN 8 and 9, its
+/// CPU allocator, and C++. The CUDA allocator gives back all that it has cached and tries again before it says so, and
+/// what the failed fold held is free for the next one once its tensors are dropped: nothing is left to empty.
 fn is_out_of_memory(text: &str) -> bool {
     [
         "out of memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
         "CUDNN_STATUS_ALLOC_FAILED",
+        "ALLOCATION_FAILED",
         "can't allocate memory",
         "not enough memory",
+        "std::bad_alloc",
     ]
     .iter()
     .any(|words| text.contains(words))
@@ -70,6 +73,27 @@ mod tests {
             error.to_string(),
             "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ..."
         );
+    }
+
+    #[test]
+    fn every_library_says_it_in_its_own_words() {
+        for (text, memory) in [
+            ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported", true),
+            ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", true),
+            ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", true),
+            ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", true),
+            (
+                "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory",
+                true,
+            ),
+            ("std::bad_alloc", true),
+            ("CUDA error: an illegal memory access was encountered", false),
+            ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", false),
+            ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", false),
+        ] {
+            let error = TrainError::from(TchError::Torch(text.into()));
+            assert_eq!(matches!(error, TrainError::OutOfMemory(_)), memory, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the scheduler is told.
 
-use foldwise_shared::checkpoint::{Checkpoint, DeviceUse};
+use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::device::DeviceUse;
 use foldwise_shared::external::{Told, TrialReport};
 use foldwise_shared::ids::{AttemptKey, Epoch, LeaseId, SessionId, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;

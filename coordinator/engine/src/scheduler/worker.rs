@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foldwise_shared::checkpoint::DeviceUse;
+use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{AttemptKey, Millis, SessionId, StudyId};
 use foldwise_shared::state::{AttemptState, FailureClass, TrialState};
 
