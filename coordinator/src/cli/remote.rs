@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use foldwise_proto::MAX_MESSAGE_BYTES;
 use foldwise_proto::convert::{WireError, add_request, params, tell_request};
+use foldwise_proto::dial::{self, Address};
 use foldwise_proto::v1::study_service_client::StudyServiceClient;
 use foldwise_proto::v1::{
     self, AskRequest, CreateStudyRequest, EnqueueTrialRequest, GetCurveRequest, GetTrialRequest,
@@ -18,10 +19,10 @@ use foldwise_shared::value::Params;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::args::{SourceArgs, TokenArgs, TrialOrder};
+use super::args::{SourceArgs, TlsArgs, TokenArgs, TrialOrder};
 use super::error::CliError;
 use crate::store::TrialQuery;
 
@@ -35,6 +36,7 @@ type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
 /// A connection to a coordinator, and the threads it needs.
 pub struct Remote {
     url: String,
+    address: Address,
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -80,7 +82,7 @@ impl Remote {
     /// As [`Self::connect`], or a token that cannot be read.
     pub fn named(args: &SourceArgs) -> Result<Option<Self>, CliError> {
         match &args.coordinator {
-            Some(url) => Self::connect(url, args.token.read()?).map(Some),
+            Some(url) => Self::connect(url, args.token.read()?, &args.tls).map(Some),
             None => Ok(None),
         }
     }
@@ -88,35 +90,32 @@ impl Remote {
     /// Connects to the coordinator at `url`, `http://` understood.
     ///
     /// # Errors
-    /// An address that is none, or nobody there.
-    pub fn connect(url: &str, token: Option<String>) -> Result<Self, CliError> {
-        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let wrong = |problem: String| {
-            CliError::usage(format!(
-                "`{url}` is no address of a coordinator ({problem}); write http://NAME:7654"
-            ))
-        };
-        let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().authority().is_none() {
-            return Err(wrong("only http:// is spoken".into()));
-        }
-        let bearer = token.map(|token| format!("Bearer {token}").parse()).transpose().map_err(|_| {
-            CliError::usage("the token has characters that cannot be sent; use letters and digits")
-        })?;
+    /// An address that is none, certificates that cannot be used, nobody there, or somebody who is not trusted.
+    pub fn connect(url: &str, token: Option<String>, tls: &TlsArgs) -> Result<Self, CliError> {
+        let usage = |error: &dyn std::error::Error| CliError::usage(error.to_string());
+        let address: Address = url.parse().map_err(|error| usage(&error))?;
+        let tls = dial::Tls::read(&address, token.is_some(), &tls.files(), tls.insecure);
+        let endpoint = dial::endpoint(&address, tls.map_err(|error| usage(&error))?.as_ref())
+            .map_err(|error| CliError::usage(format!("{url} cannot be called: {}", innermost(&error))))?;
+        let bearer = token.map(|token| bearer(&token)).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)?;
         let channel = runtime
             .block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).connect())
-            .map_err(|error| CliError::Happened {
-                message: format!("nobody answers at {url}: {}", innermost(&error)),
-                help: Some("`foldwise serve` starts a coordinator; --db reads a database without one".into()),
+            .map_err(|error| {
+                untrusted(url, &address, &error).unwrap_or_else(|| CliError::Happened {
+                    message: format!("nobody answers at {url}: {}", innermost(&error)),
+                    help: Some(
+                        "`foldwise serve` starts a coordinator; --db reads a database without one".into(),
+                    ),
+                })
             })?;
         let client = StudyServiceClient::with_interceptor(channel, Bearer(bearer))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { url: url.to_owned(), client, runtime })
+        Ok(Self { url: url.to_owned(), address, client, runtime })
     }
 
     /// Every study.
@@ -340,14 +339,18 @@ impl Remote {
     }
 
     fn refused(&self, status: &Status) -> CliError {
+        let cause = std::error::Error::source(status);
+        if let Some(error) = cause.and_then(|cause| untrusted(&self.url, &self.address, cause)) {
+            return error;
+        }
         let message = match status.message() {
             "" => format!("the coordinator at {} answers: {}", self.url, status.code().description()),
             text => text.to_owned(),
         };
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => CliError::Usage {
-                message: format!("the coordinator at {} refuses the token: {message}", self.url),
-                help: Some("give its token by --token-file or FOLDWISE_TOKEN".into()),
+                message: format!("the coordinator at {} refuses this: {message}", self.url),
+                help: None,
             },
             Code::NotFound
             | Code::InvalidArgument
@@ -372,6 +375,26 @@ impl Remote {
     }
 }
 
+/// The header that shows a secret.
+fn bearer(token: &str) -> Result<MetadataValue<Ascii>, CliError> {
+    let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
+    let mut value = value.map_err(|_| {
+        CliError::usage("the token has characters that cannot be sent; use letters and digits")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What TLS has to say about a failure, if it is about TLS: then it is certificates, keys or the address that are wrong.
+fn untrusted(url: &str, address: &Address, error: &(dyn std::error::Error + 'static)) -> Option<CliError> {
+    let trouble = dial::trouble(address, error)?;
+    let message = format!("no safe connection to the coordinator at {url}: {}", trouble.message);
+    Some(match trouble.is_final {
+        true => CliError::Usage { message, help: None },
+        false => CliError::Happened { message, help: None },
+    })
+}
+
 /// The cause behind all causes: tonic's own words are only "transport error".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut inner = error;
@@ -385,19 +408,30 @@ fn innermost(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    fn failure(url: &str, token: Option<&str>) -> CliError {
+        Remote::connect(url, token.map(str::to_owned), &TlsArgs::default()).err().expect(url)
+    }
+
     #[test]
-    fn an_address_that_is_none_is_the_users_mistake() {
-        for url in ["https://head:7654", "http://", "a b", "ftp://x"] {
-            let error = Remote::connect(url, None).err().expect(url);
+    fn an_address_that_cannot_be_called_is_the_users_mistake() {
+        for (url, token, words) in [
+            ("http://", None, "write it like http://head-node:7654"),
+            ("a b", None, "write it like http://head-node:7654"),
+            ("ftp://x", None, "write it like http://head-node:7654"),
+            ("head", None, "no port"),
+            ("https://head:7654", None, "https://head:7654 needs --tls-ca FILE"),
+            ("http://head:7654", Some("secret"), "--insecure"),
+        ] {
+            let error = failure(url, token);
             assert!(matches!(error, CliError::Usage { .. }), "{url}: {error}");
-            assert!(error.to_string().contains("write http://NAME:7654"), "{url}: {error}");
+            assert!(error.to_string().contains(words), "{url}: {error}");
         }
     }
 
     #[test]
     fn nobody_there_is_what_happened() {
         // Port 9 of the own machine: nobody listens there.
-        let error = Remote::connect("127.0.0.1:9", None).err().expect("nobody");
+        let error = failure("127.0.0.1:9", Some("secret"));
         assert!(matches!(&error, CliError::Happened { help: Some(_), .. }), "{error}");
         assert!(error.to_string().starts_with("nobody answers at 127.0.0.1:9: "), "{error}");
     }
