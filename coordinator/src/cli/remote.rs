@@ -37,6 +37,7 @@ type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
 pub struct Remote {
     url: String,
     address: Address,
+    tls: Option<dial::Tls>,
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -95,7 +96,8 @@ impl Remote {
         let usage = |error: &dyn std::error::Error| CliError::usage(error.to_string());
         let address: Address = url.parse().map_err(|error| usage(&error))?;
         let tls = dial::Tls::read(&address, token.is_some(), &tls.files(), tls.insecure);
-        let endpoint = dial::endpoint(&address, tls.map_err(|error| usage(&error))?.as_ref())
+        let tls = tls.map_err(|error| usage(&error))?;
+        let endpoint = dial::endpoint(&address, tls.as_ref())
             .map_err(|error| CliError::usage(format!("{url} cannot be called: {}", innermost(&error))))?;
         let bearer = token.map(|token| bearer(&token)).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -105,7 +107,8 @@ impl Remote {
         let channel = runtime
             .block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).connect())
             .map_err(|error| {
-                untrusted(url, &address, &error).unwrap_or_else(|| CliError::Happened {
+                let trouble = dial::trouble(&address, &error).map(|trouble| untrusted(url, trouble));
+                trouble.unwrap_or_else(|| CliError::Happened {
                     message: format!("nobody answers at {url}: {}", innermost(&error)),
                     help: Some(
                         "`foldwise serve` starts a coordinator; --db reads a database without one".into(),
@@ -115,7 +118,7 @@ impl Remote {
         let client = StudyServiceClient::with_interceptor(channel, Bearer(bearer))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { url: url.to_owned(), address, client, runtime })
+        Ok(Self { url: url.to_owned(), address, tls, client, runtime })
     }
 
     /// Every study.
@@ -339,8 +342,7 @@ impl Remote {
     }
 
     fn refused(&self, status: &Status) -> CliError {
-        let cause = std::error::Error::source(status);
-        if let Some(error) = cause.and_then(|cause| untrusted(&self.url, &self.address, cause)) {
+        if let Some(error) = self.unsafe_connection(status) {
             return error;
         }
         let message = match status.message() {
@@ -367,6 +369,23 @@ impl Remote {
         }
     }
 
+    /// What TLS has to do with a call that failed.
+    fn unsafe_connection(&self, status: &Status) -> Option<CliError> {
+        if let Some(cause) = std::error::Error::source(status) {
+            let trouble = dial::trouble(&self.address, cause);
+            return trouble.or_else(|| self.look_closer()).map(|trouble| untrusted(&self.url, trouble));
+        }
+        // Without a cause of its own it came from the other side, unless the connection just went away.
+        let went_away = matches!(status.code(), Code::Cancelled | Code::Unavailable | Code::Unknown);
+        let trouble = if went_away { self.look_closer() } else { None };
+        trouble.map(|trouble| untrusted(&self.url, trouble))
+    }
+
+    fn look_closer(&self) -> Option<dial::Trouble> {
+        let tls = self.tls.as_ref()?;
+        self.runtime.block_on(dial::diagnose(&self.address, tls))
+    }
+
     fn garbled(&self, error: WireError) -> CliError {
         CliError::Happened {
             message: format!("the coordinator at {} sends what cannot be understood: {error}", self.url),
@@ -385,14 +404,10 @@ fn bearer(token: &str) -> Result<MetadataValue<Ascii>, CliError> {
     Ok(value)
 }
 
-/// What TLS has to say about a failure, if it is about TLS: then it is certificates, keys or the address that are wrong.
-fn untrusted(url: &str, address: &Address, error: &(dyn std::error::Error + 'static)) -> Option<CliError> {
-    let trouble = dial::trouble(address, error)?;
+/// A connection that is not safe: certificates, keys or the address are wrong, or become right by themselves.
+fn untrusted(url: &str, trouble: dial::Trouble) -> CliError {
     let message = format!("no safe connection to the coordinator at {url}: {}", trouble.message);
-    Some(match trouble.is_final {
-        true => CliError::Usage { message, help: None },
-        false => CliError::Happened { message, help: None },
-    })
+    if trouble.is_final { CliError::usage(message) } else { CliError::Happened { message, help: None } }
 }
 
 /// The cause behind all causes: tonic's own words are only "transport error".

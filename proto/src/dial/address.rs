@@ -11,6 +11,7 @@ pub struct Address {
     tls: bool,
     authority: String,
     host: String,
+    port: u16,
 }
 
 /// A text that is no address of a coordinator.
@@ -48,7 +49,7 @@ impl FromStr for Address {
         match authority.port_u16() {
             _ if host.is_empty() => Err(wrong("it has no host")),
             None | Some(0) => Err(wrong("it has no port from 1 to 65535")),
-            Some(_) => Ok(Self { tls, authority: authority.to_string(), host }),
+            Some(port) => Ok(Self { tls, authority: authority.to_string(), host, port }),
         }
     }
 }
@@ -62,6 +63,11 @@ impl Address {
     /// The name or the IP address in it, without brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The port in it.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Whether what is sent there stays on this machine. A name counts only if it is `localhost`: what others mean is up to

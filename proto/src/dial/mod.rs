@@ -2,10 +2,12 @@
 //! what went wrong, in words.
 
 mod address;
+mod diagnose;
 mod tls;
 mod trouble;
 
 pub use self::address::{Address, AddressError};
+pub use self::diagnose::diagnose;
 pub use self::tls::{DialError, Tls, TlsFiles};
 pub use self::trouble::{SPEAKS_TLS, Trouble, trouble};
 

@@ -1,9 +1,12 @@
 //! Whom a caller trusts, and what proves who it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::Address;
@@ -46,6 +49,12 @@ pub enum DialError {
         /// The flag that is missing.
         missing: &'static str,
     },
+    /// A certificate and a key that have nothing to do with each other.
+    #[error("--tls-cert and --tls-key do not fit: {0}")]
+    Pair(rustls::Error),
+    /// Our TLS library cannot be set up.
+    #[error("failed to set up TLS: {0}")]
+    SetUp(rustls::Error),
     /// A host that no certificate could name.
     #[error("`{host}` is neither a name nor an address that a certificate could be for")]
     Host {
@@ -66,7 +75,12 @@ pub enum DialError {
 
 /// TLS as a caller speaks it. Never printed, for it holds a key.
 #[derive(Clone)]
-pub struct Tls(ClientTlsConfig);
+pub struct Tls {
+    config: ClientTlsConfig,
+    /// The same, as the library beneath takes it.
+    raw: Arc<ClientConfig>,
+    host: ServerName<'static>,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -93,32 +107,46 @@ impl Tls {
             return Ok(None);
         }
         let host = address.host();
-        if ServerName::try_from(host).is_err() {
-            return Err(DialError::Host { host: host.to_owned() });
-        }
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| DialError::Host { host: host.to_owned() })?;
         let ca = files.ca.as_deref().ok_or_else(|| DialError::NoTrust { address: address.to_string() })?;
-        let mut config = ClientTlsConfig::new()
-            .domain_name(host)
-            .ca_certificate(Certificate::from_pem(certificates("--tls-ca", ca)?));
-        match (&files.cert, &files.key) {
-            (None, None) => {}
+        let (text, trusted) = certificates("--tls-ca", ca)?;
+        let mut config = ClientTlsConfig::new().domain_name(host).ca_certificate(Certificate::from_pem(text));
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trusted);
+        let raw = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(DialError::SetUp)?
+            .with_root_certificates(roots);
+        let mut raw = match (&files.cert, &files.key) {
+            (None, None) => raw.with_no_client_auth(),
             (Some(_), None) => return Err(DialError::HalfIdentity { missing: "--tls-key" }),
             (None, Some(_)) => return Err(DialError::HalfIdentity { missing: "--tls-cert" }),
             (Some(cert), Some(key)) => {
-                let cert = certificates("--tls-cert", cert)?;
-                config = config.identity(Identity::from_pem(cert, private_key("--tls-key", key)?));
+                let (cert_text, chain) = certificates("--tls-cert", cert)?;
+                let (key_text, key) = private_key("--tls-key", key)?;
+                config = config.identity(Identity::from_pem(cert_text, key_text));
+                raw.with_client_auth_cert(chain, key).map_err(DialError::Pair)?
             }
-        }
-        Ok(Some(Self(config)))
+        };
+        raw.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Some(Self { config, raw: Arc::new(raw), host: name }))
     }
 
     pub(super) fn config(&self) -> ClientTlsConfig {
-        self.0.clone()
+        self.config.clone()
+    }
+
+    pub(super) fn raw(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (Arc::clone(&self.raw), self.host.clone())
     }
 }
 
 /// A file of one certificate or more, checked.
-fn certificates(flag: &'static str, path: &Path) -> Result<Vec<u8>, DialError> {
+fn certificates(
+    flag: &'static str,
+    path: &Path,
+) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), DialError> {
     let file = |problem| DialError::File { flag, path: path.to_owned(), problem };
     let text = read(flag, path)?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -126,14 +154,14 @@ fn certificates(flag: &'static str, path: &Path) -> Result<Vec<u8>, DialError> {
     if read.is_empty() {
         return Err(file(problem(&pem::Error::NoItemsFound, "certificate")));
     }
-    Ok(text)
+    Ok((text, read))
 }
 
 /// A file of a key, checked.
-fn private_key(flag: &'static str, path: &Path) -> Result<Vec<u8>, DialError> {
+fn private_key(flag: &'static str, path: &Path) -> Result<(Vec<u8>, PrivateKeyDer<'static>), DialError> {
     let text = read(flag, path)?;
     match PrivateKeyDer::from_pem_slice(&text) {
-        Ok(_) => Ok(text),
+        Ok(key) => Ok((text, key)),
         Err(error) => {
             let problem = problem(&error, "private key");
             Err(DialError::File { flag, path: path.to_owned(), problem })
@@ -218,6 +246,10 @@ mod tests {
             let error = refusal("https://head:1", false, &files, false);
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         }
+        let other = rcgen::generate_simple_self_signed(vec!["head".to_owned()]).expect("a certificate");
+        let other = write("other.pem", &other.signing_key.serialize_pem());
+        let error = refusal("https://head:1", false, &files(&cert, &cert, &other), false);
+        assert!(error.contains("--tls-cert and --tls-key do not fit"), "{error}");
         let error = refusal("https://a_b..c:1", false, &files(&cert, &None, &None), false);
         assert!(error.contains("neither a name nor an address"), "{error}");
     }

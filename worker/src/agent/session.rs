@@ -256,7 +256,10 @@ pub async fn connect(
             Err(Broken::Untrusted(reason)) => {
                 return Err(SessionError::Untrusted { address: address.to_string(), reason });
             }
-            Err(Broken::Away(reason)) => reason,
+            Err(Broken::Away(reason)) => match look_closer(&target).await {
+                Some(reason) => return Err(SessionError::Untrusted { address: address.to_string(), reason }),
+                None => reason,
+            },
         };
         let waited = started.elapsed();
         let left = patience.give_up_after.map(|most| most.saturating_sub(waited));
@@ -273,6 +276,12 @@ pub async fn connect(
         time::sleep(left.map_or(delay, |left| left.min(delay))).await;
         failed = failed.saturating_add(1);
     }
+}
+
+/// Why a safe connection will not come about, if that is why there is none.
+async fn look_closer(target: &Target) -> Option<String> {
+    let trouble = dial::diagnose(&target.address, target.tls.as_ref()?).await?;
+    trouble.is_final.then_some(trouble.message)
 }
 
 /// In [0, 1).
