@@ -75,7 +75,9 @@ pub enum DialError {
 
 /// TLS as a caller speaks it. Never printed, for it holds a key.
 #[derive(Clone)]
-pub struct Tls {
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
     config: ClientTlsConfig,
     /// The same, as the library beneath takes it.
     raw: Arc<ClientConfig>,
@@ -130,15 +132,15 @@ impl Tls {
             }
         };
         raw.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Some(Self { config, raw: Arc::new(raw), host: name }))
+        Ok(Some(Self(Arc::new(Inner { config, raw: Arc::new(raw), host: name }))))
     }
 
     pub(super) fn config(&self) -> ClientTlsConfig {
-        self.config.clone()
+        self.0.config.clone()
     }
 
     pub(super) fn raw(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
-        (Arc::clone(&self.raw), self.host.clone())
+        (Arc::clone(&self.0.raw), self.0.host.clone())
     }
 }
 
