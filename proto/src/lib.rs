@@ -9,6 +9,12 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// The most attempts a worker can run side by side.
 pub const MAX_SLOTS: u32 = 256;
 
+/// The longest name, incarnation or device of a worker, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// The most attempts that a worker can say it holds: those that run, and those whose end is not acknowledged yet.
+pub const MAX_HELD: usize = 4 * MAX_SLOTS as usize;
+
 /// The generated code.
 pub mod v1 {
     #![expect(
@@ -23,3 +29,5 @@ pub mod v1 {
 pub const FILE_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 pub mod convert;
+
+pub mod dial;

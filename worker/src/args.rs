@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use foldwise_worker::agent::{Address, Patience, Target};
+use foldwise_proto::convert::{WireError, check_name};
+use foldwise_proto::dial::{Address, DialError, Tls, TlsFiles};
+use foldwise_worker::agent::{Patience, Target};
 use foldwise_worker::device::DeviceChoice;
 use foldwise_worker::supervisor::Devices;
 use tonic::metadata::AsciiMetadataValue;
@@ -24,7 +26,8 @@ Signals:
 Exit codes:
   0    done: it was drained
   75   try again later: the coordinator did not answer (--give-up-after), or the system refused something
-  78   do not try again: a flag is wrong, or the coordinator refuses this worker (token, version)
+  78   do not try again: a flag is wrong, or the coordinator refuses this worker (token, version), or it is not safe to
+       talk to (certificates)
   130  a second signal ended it at once
   With --devices: 0 if every worker was drained, 78 if every one is misconfigured, 130, or 75.";
 
@@ -84,7 +87,7 @@ pub struct BenchArgs {
 /// How to work.
 #[derive(Debug, Args)]
 pub struct WorkArgs {
-    /// The coordinator, such as http://head-node:7654; http:// may be left out.
+    /// The coordinator, such as https://head-node:7654; http:// may be left out.
     #[arg(long, env = "FOLDWISE_COORDINATOR", value_name = "URL", required = true)]
     coordinator: Option<Address>,
     /// The device to train on: auto (the first GPU, else the CPU), cpu, cuda or cuda:N.
@@ -111,6 +114,18 @@ pub struct WorkArgs {
     /// A file with the coordinator's token. Default: the variable FOLDWISE_TOKEN.
     #[arg(long, env = "FOLDWISE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The certificate of the CA that signed the coordinator's, in PEM; for https://.
+    #[arg(long, env = "FOLDWISE_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// A certificate of this worker's own, for a coordinator that asks for one (mutual TLS).
+    #[arg(long, env = "FOLDWISE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert.
+    #[arg(long, env = "FOLDWISE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Send the token to another machine over http://, where everybody on the way can read it.
+    #[arg(long, env = "FOLDWISE_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure: bool,
     /// Append a line of JSON for everything the coordinator acknowledges; in a folder, to a file of this process.
     #[arg(long, env = "FOLDWISE_ACK_LOG", value_name = "FILE")]
     ack_log: Option<PathBuf>,
@@ -161,6 +176,12 @@ pub enum ConfigError {
         /// The file or variable.
         from: String,
     },
+    /// A coordinator that cannot be called like this.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// A name that nobody could read.
+    #[error("--name: {0}")]
+    Name(WireError),
 }
 
 impl WorkArgs {
@@ -190,13 +211,18 @@ impl WorkArgs {
                 .map(|token| bearer(&token, "FOLDWISE_TOKEN"))
                 .transpose()?,
         };
+        let address = self.coordinator.ok_or(ConfigError::NoCoordinator)?;
+        let files = TlsFiles { ca: self.tls_ca, cert: self.tls_cert, key: self.tls_key };
+        let tls = Tls::read(&address, token.is_some(), &files, self.insecure)?;
+        let name = self.name.filter(|name| !name.is_empty()).unwrap_or_else(default_name);
+        check_name("name", &name).map_err(ConfigError::Name)?;
         let patience = Patience { give_up_after: self.give_up_after, ..Patience::default() };
         Ok(Config {
-            target: Target { address: self.coordinator.ok_or(ConfigError::NoCoordinator)?, token, patience },
+            target: Target { address, token, tls, patience },
             device: self.device,
             slots: self.slots,
             threads: self.threads,
-            name: self.name.filter(|name| !name.is_empty()).unwrap_or_else(default_name),
+            name,
             ack_log: self.ack_log.filter(|path| !path.as_os_str().is_empty()),
             exit_with_stdin: self.exit_with_stdin,
         })
@@ -265,6 +291,7 @@ mod tests {
             "cuda:1",
             "--give-up-after",
             "1.5",
+            "--insecure",
         ]);
         let config = args.expect("flags").check(Some("secret".into())).expect("a config");
         assert_eq!(config.target.address.to_string(), "http://head:7654");
@@ -278,7 +305,7 @@ mod tests {
     #[test]
     fn wrong_flags_are_refused() {
         for flags in [
-            ["--coordinator", "https://head:7654"],
+            ["--coordinator", "grpc://head:7654"],
             ["--coordinator", "head"],
             ["--slots", "0"],
             ["--device", "gpu"],
@@ -330,7 +357,7 @@ mod tests {
         let token = |content: &str| {
             std::fs::write(&path, content).expect("written");
             let file = path.to_str().expect("text");
-            let args = work(&["--coordinator", "head:1", "--token-file", file]).expect("flags");
+            let args = work(&["--coordinator", "127.0.0.1:1", "--token-file", file]).expect("flags");
             args.check(Some("other".into())).map(|config| config.target.token)
         };
         let value = token("from-file\n").expect("a config").expect("a token");
@@ -340,10 +367,33 @@ mod tests {
             assert!(matches!(token(content), Err(ConfigError::Token { .. })), "{content:?}");
         }
         std::fs::remove_file(&path).expect("removed");
-        let args =
-            work(&["--coordinator", "head:1", "--token-file", path.to_str().expect("text")]).expect("flags");
+        let args = work(&["--coordinator", "127.0.0.1:1", "--token-file", path.to_str().expect("text")])
+            .expect("flags");
         assert!(matches!(args.check(None), Err(ConfigError::TokenFile { .. })));
         let args = work(&["--coordinator", "head:1"]).expect("flags");
         assert!(args.check(Some(String::new())).expect("a config").target.token.is_none());
+    }
+
+    #[test]
+    fn a_coordinator_is_called_safely_or_not_at_all() {
+        let check = |flags: &[&str], token: Option<&str>| {
+            let args = work(flags).expect("flags");
+            args.check(token.map(str::to_owned)).map(|config| config.target.tls.is_some())
+        };
+        for (flags, token, words) in [
+            (&["--coordinator", "http://head:1"][..], Some("secret"), "--insecure"),
+            (&["--coordinator", "https://head:1"], Some("secret"), "needs --tls-ca FILE"),
+            (
+                &["--coordinator", "https://head:1", "--tls-ca", "/nowhere.pem"],
+                None,
+                "/nowhere.pem cannot be read",
+            ),
+            (&["--coordinator", "head:1", "--name", "a\nb"], None, "control character"),
+        ] {
+            let error = check(flags, token).expect_err("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(matches!(check(&["--coordinator", "http://head:1"], None), Ok(false)));
+        assert!(matches!(check(&["--coordinator", "http://localhost:1"], Some("secret")), Ok(false)));
     }
 }

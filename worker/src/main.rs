@@ -100,7 +100,9 @@ fn work(config: Config) -> Result<(), Failure> {
     // It may hold a name look-up that nobody waits for.
     runtime.shutdown_background();
     ended.map_err(|error| match &error {
-        AgentError::Session(SessionError::Refused { .. }) => Failure::new(WRONG_CONFIG, error),
+        AgentError::Session(SessionError::Refused { .. } | SessionError::Untrusted { .. }) => {
+            Failure::new(WRONG_CONFIG, error)
+        }
         AgentError::Session(SessionError::GaveUp { .. }) | AgentError::AckLog(_) => {
             Failure::new(TRY_AGAIN, error)
         }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod external;
+mod security;
 mod words;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use foldwise_shared::state::{StudyState, TrialState};
 
 pub use self::bench::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
+pub use self::security::{CertsArgs, GateArgs, TlsArgs, TokenArgs};
 pub use self::words::{Device, TrialOrder};
 
 use super::render::Format;
@@ -81,6 +83,8 @@ pub enum Command {
     /// Fetch and look at data sets.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Make certificates and tokens to try a coordinator with TLS.
+    Certs(CertsArgs),
     /// See how good and how fast the samplers are.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -132,12 +136,17 @@ pub struct ResumeArgs {
 /// `foldwise serve`
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Whoever reaches the address can use the coordinator unless a token is asked for: give --token-file (or FOLDWISE_TOKEN)
-before listening on anything but 127.0.0.1.
+Who can reach the address can use the coordinator. So any address but 127.0.0.1 and ::1 needs TLS and tokens, or the word
+--insecure. `foldwise certs FOLDER` makes both for a rehearsal.
+
+A tokens file has a line for each token: its role, a name, and the secret (or sha256: and the digits of its digest). A
+worker's token opens what workers need; a writer's makes, steers and evaluates studies and looks at everything; a reader's
+only looks. To revoke one, delete its line and start the coordinator again: workers train on meanwhile and come back. The
+secret of --token-file or FOLDWISE_TOKEN opens everything.
 
 Examples:
   foldwise serve --db study.db
-  foldwise serve --listen 0.0.0.0:7654 --token-file token.txt")]
+  foldwise serve --listen 0.0.0.0:7654 --tls-cert server.pem --tls-key server.key --tokens tokens")]
 pub struct ServeArgs {
     /// Which database.
     #[command(flatten)]
@@ -145,9 +154,9 @@ pub struct ServeArgs {
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS", env = "FOLDWISE_LISTEN", default_value = "127.0.0.1:7654")]
     pub listen: SocketAddr,
-    /// What callers must know.
+    /// Who may reach it.
     #[command(flatten)]
-    pub token: TokenArgs,
+    pub gate: GateArgs,
 }
 
 /// Which database a coordinator keeps.
@@ -177,29 +186,21 @@ pub struct WorkersArgs {
     pub plain: bool,
 }
 
-/// The secret that a coordinator asks for.
-#[derive(Debug, Args)]
-pub struct TokenArgs {
-    /// A file that holds the secret to know at the coordinator; in place of FOLDWISE_TOKEN.
-    #[arg(long, value_name = "FILE", env = "FOLDWISE_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// The secret itself. Hidden, because a command line can be read by everyone on the machine.
-    #[arg(long, hide = true, env = "FOLDWISE_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-}
-
 /// Where a query looks: into a database, or at a coordinator.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
     /// The database to read. [default: ./foldwise.db]
     #[arg(long, value_name = "PATH", env = "FOLDWISE_DB", conflicts_with = "coordinator")]
     pub db: Option<PathBuf>,
-    /// The coordinator to ask in place of a database, such as http://head:7654.
+    /// The coordinator to ask in place of a database, such as http://head:7654 or https://head:7654.
     #[arg(long, value_name = "URL", env = "FOLDWISE_COORDINATOR")]
     pub coordinator: Option<String>,
     /// What to show it.
     #[command(flatten)]
     pub token: TokenArgs,
+    /// What to know it by.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 impl SourceArgs {
@@ -521,6 +522,9 @@ mod tests {
             ("foldwise replay", "<STUDY>"),
             ("foldwise best s --db a --coordinator http://b", "cannot be used with"),
             ("foldwise serve --listen 7654", "invalid socket address"),
+            ("foldwise serve --tls-cert a.pem", "--tls-key"),
+            ("foldwise serve --tls-client-ca a.pem", "--tls-cert"),
+            ("foldwise certs", "<FOLDER>"),
             ("foldwise stdy list", "study"),
         ] {
             let message = parse(line).expect_err(line);

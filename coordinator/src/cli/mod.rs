@@ -4,10 +4,12 @@
 mod args;
 mod bench;
 mod best;
+mod certs;
 mod curve;
 mod data;
 mod error;
 mod external;
+mod gate;
 mod next;
 mod remote;
 mod render;
@@ -31,7 +33,9 @@ use std::io::{IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
-pub use self::args::{Cli, DatabaseArgs, Device, ResumeArgs, RunArgs, ServeArgs, TokenArgs, WorkersArgs};
+pub use self::args::{
+    Cli, DatabaseArgs, Device, GateArgs, ResumeArgs, RunArgs, ServeArgs, TlsArgs, TokenArgs, WorkersArgs,
+};
 pub use self::error::CliError;
 pub use self::source::unknown_study;
 pub use self::study::read_file;
@@ -56,6 +60,7 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Replay(args) => replay::execute(&args),
         Command::Schema => schema(),
         Command::Data(command) => data::execute(&command),
+        Command::Certs(args) => certs::execute(&args),
         Command::Bench(command) => bench::execute(command),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use foldwise_proto::MAX_MESSAGE_BYTES;
 use foldwise_proto::convert::{WireError, add_request, params, tell_request};
+use foldwise_proto::dial::{self, Address};
 use foldwise_proto::v1::study_service_client::StudyServiceClient;
 use foldwise_proto::v1::{
     self, AskRequest, CreateStudyRequest, EnqueueTrialRequest, GetCurveRequest, GetTrialRequest,
@@ -18,10 +19,10 @@ use foldwise_shared::value::Params;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::args::{SourceArgs, TokenArgs, TrialOrder};
+use super::args::{SourceArgs, TlsArgs, TokenArgs, TrialOrder};
 use super::error::CliError;
 use crate::store::TrialQuery;
 
@@ -35,6 +36,8 @@ type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
 /// A connection to a coordinator, and the threads it needs.
 pub struct Remote {
     url: String,
+    address: Address,
+    tls: Option<dial::Tls>,
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -80,7 +83,7 @@ impl Remote {
     /// As [`Self::connect`], or a token that cannot be read.
     pub fn named(args: &SourceArgs) -> Result<Option<Self>, CliError> {
         match &args.coordinator {
-            Some(url) => Self::connect(url, args.token.read()?).map(Some),
+            Some(url) => Self::connect(url, args.token.read()?, &args.tls).map(Some),
             None => Ok(None),
         }
     }
@@ -88,35 +91,34 @@ impl Remote {
     /// Connects to the coordinator at `url`, `http://` understood.
     ///
     /// # Errors
-    /// An address that is none, or nobody there.
-    pub fn connect(url: &str, token: Option<String>) -> Result<Self, CliError> {
-        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let wrong = |problem: String| {
-            CliError::usage(format!(
-                "`{url}` is no address of a coordinator ({problem}); write http://NAME:7654"
-            ))
-        };
-        let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().authority().is_none() {
-            return Err(wrong("only http:// is spoken".into()));
-        }
-        let bearer = token.map(|token| format!("Bearer {token}").parse()).transpose().map_err(|_| {
-            CliError::usage("the token has characters that cannot be sent; use letters and digits")
-        })?;
+    /// An address that is none, certificates that cannot be used, nobody there, or somebody who is not trusted.
+    pub fn connect(url: &str, token: Option<String>, tls: &TlsArgs) -> Result<Self, CliError> {
+        let usage = |error: &dyn std::error::Error| CliError::usage(error.to_string());
+        let address: Address = url.parse().map_err(|error| usage(&error))?;
+        let tls = dial::Tls::read(&address, token.is_some(), &tls.files(), tls.insecure);
+        let tls = tls.map_err(|error| usage(&error))?;
+        let endpoint = dial::endpoint(&address, tls.as_ref())
+            .map_err(|error| CliError::usage(format!("{url} cannot be called: {}", innermost(&error))))?;
+        let bearer = token.map(|token| bearer(&token)).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)?;
         let channel = runtime
             .block_on(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).connect())
-            .map_err(|error| CliError::Happened {
-                message: format!("nobody answers at {url}: {}", innermost(&error)),
-                help: Some("`foldwise serve` starts a coordinator; --db reads a database without one".into()),
+            .map_err(|error| {
+                let trouble = dial::trouble(&address, &error).map(|trouble| untrusted(url, trouble));
+                trouble.unwrap_or_else(|| CliError::Happened {
+                    message: format!("nobody answers at {url}: {}", innermost(&error)),
+                    help: Some(
+                        "`foldwise serve` starts a coordinator; --db reads a database without one".into(),
+                    ),
+                })
             })?;
         let client = StudyServiceClient::with_interceptor(channel, Bearer(bearer))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { url: url.to_owned(), client, runtime })
+        Ok(Self { url: url.to_owned(), address, tls, client, runtime })
     }
 
     /// Every study.
@@ -340,14 +342,17 @@ impl Remote {
     }
 
     fn refused(&self, status: &Status) -> CliError {
+        if let Some(error) = self.unsafe_connection(status) {
+            return error;
+        }
         let message = match status.message() {
             "" => format!("the coordinator at {} answers: {}", self.url, status.code().description()),
             text => text.to_owned(),
         };
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => CliError::Usage {
-                message: format!("the coordinator at {} refuses the token: {message}", self.url),
-                help: Some("give its token by --token-file or FOLDWISE_TOKEN".into()),
+                message: format!("the coordinator at {} refuses this: {message}", self.url),
+                help: None,
             },
             Code::NotFound
             | Code::InvalidArgument
@@ -364,12 +369,45 @@ impl Remote {
         }
     }
 
+    /// What TLS has to do with a call that failed.
+    fn unsafe_connection(&self, status: &Status) -> Option<CliError> {
+        if let Some(cause) = std::error::Error::source(status) {
+            let trouble = dial::trouble(&self.address, cause);
+            return trouble.or_else(|| self.look_closer()).map(|trouble| untrusted(&self.url, trouble));
+        }
+        // Without a cause of its own it came from the other side, unless the connection just went away.
+        let went_away = matches!(status.code(), Code::Cancelled | Code::Unavailable | Code::Unknown);
+        let trouble = if went_away { self.look_closer() } else { None };
+        trouble.map(|trouble| untrusted(&self.url, trouble))
+    }
+
+    fn look_closer(&self) -> Option<dial::Trouble> {
+        let tls = self.tls.as_ref()?;
+        self.runtime.block_on(dial::diagnose(&self.address, tls))
+    }
+
     fn garbled(&self, error: WireError) -> CliError {
         CliError::Happened {
             message: format!("the coordinator at {} sends what cannot be understood: {error}", self.url),
             help: Some("its version may be another; compare `foldwise --version` on both machines".into()),
         }
     }
+}
+
+/// The header that shows a secret.
+fn bearer(token: &str) -> Result<MetadataValue<Ascii>, CliError> {
+    let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
+    let mut value = value.map_err(|_| {
+        CliError::usage("the token has characters that cannot be sent; use letters and digits")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A connection that is not safe: certificates, keys or the address are wrong, or become right by themselves.
+fn untrusted(url: &str, trouble: dial::Trouble) -> CliError {
+    let message = format!("no safe connection to the coordinator at {url}: {}", trouble.message);
+    if trouble.is_final { CliError::usage(message) } else { CliError::Happened { message, help: None } }
 }
 
 /// The cause behind all causes: tonic's own words are only "transport error".
@@ -385,19 +423,30 @@ fn innermost(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    fn failure(url: &str, token: Option<&str>) -> CliError {
+        Remote::connect(url, token.map(str::to_owned), &TlsArgs::default()).err().expect(url)
+    }
+
     #[test]
-    fn an_address_that_is_none_is_the_users_mistake() {
-        for url in ["https://head:7654", "http://", "a b", "ftp://x"] {
-            let error = Remote::connect(url, None).err().expect(url);
+    fn an_address_that_cannot_be_called_is_the_users_mistake() {
+        for (url, token, words) in [
+            ("http://", None, "write it like http://head-node:7654"),
+            ("a b", None, "write it like http://head-node:7654"),
+            ("ftp://x", None, "write it like http://head-node:7654"),
+            ("head", None, "no port"),
+            ("https://head:7654", None, "https://head:7654 needs --tls-ca FILE"),
+            ("http://head:7654", Some("secret"), "--insecure"),
+        ] {
+            let error = failure(url, token);
             assert!(matches!(error, CliError::Usage { .. }), "{url}: {error}");
-            assert!(error.to_string().contains("write http://NAME:7654"), "{url}: {error}");
+            assert!(error.to_string().contains(words), "{url}: {error}");
         }
     }
 
     #[test]
     fn nobody_there_is_what_happened() {
         // Port 9 of the own machine: nobody listens there.
-        let error = Remote::connect("127.0.0.1:9", None).err().expect("nobody");
+        let error = failure("127.0.0.1:9", Some("secret"));
         assert!(matches!(&error, CliError::Happened { help: Some(_), .. }), "{error}");
         assert!(error.to_string().starts_with("nobody answers at 127.0.0.1:9: "), "{error}");
     }

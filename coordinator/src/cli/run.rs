@@ -22,7 +22,7 @@ use super::summary::Summary;
 use super::{next, render, say};
 use crate::coordinator::{self, Coordinator, LoopThread, Options, Published, find_study, prepare};
 use crate::local::{Crew, Happening, Program, Wanted};
-use crate::server::{self, Token};
+use crate::server::{self, Security, Token, Tokens};
 use crate::store::{Reader, Store, StoreError, TrialQuery};
 
 /// Runs a study file until its study ends.
@@ -225,7 +225,8 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let token = Token::random();
-    let server = tokio::spawn(server::serve(listener, coordinator.clone(), Some(token.clone())));
+    let security = Security { tokens: Tokens::single(&token), ..Security::default() };
+    let server = tokio::spawn(server::serve(listener, coordinator.clone(), security));
 
     let view = open_view(&coordinator, &study, &devices, run.workers.plain).await?;
     let crew = Crew::start(&run.program, &url, token.reveal(), &devices);

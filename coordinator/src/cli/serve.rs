@@ -8,30 +8,22 @@ use tokio::net::TcpListener;
 
 use super::args::ServeArgs;
 use super::error::CliError;
+use super::gate;
 use super::say;
 use super::signals::Signals;
 use crate::coordinator::{self, Coordinator, LoopThread, Options};
-use crate::server::{self, Token};
+use crate::server::{self, Security};
 use crate::store::Store;
 
 /// Serves until a signal comes. Workers train on meanwhile and come back when the coordinator does.
 ///
 /// # Errors
-/// A database that cannot work, a port in use, an address that others could reach without a token.
+/// A database that cannot work, a port in use, an address that others could reach without TLS or a token.
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
-    let token = args.token.read()?.as_deref().map(Token::new).transpose().map_err(CliError::usage)?;
-    if !args.listen.ip().is_loopback() && token.is_none() {
-        return Err(CliError::Usage {
-            message: format!(
-                "--listen {}: everybody who reaches this address could use the coordinator",
-                args.listen
-            ),
-            help: Some("give a token with --token-file or FOLDWISE_TOKEN, or listen on 127.0.0.1".into()),
-        });
-    }
+    let security = gate::open(&args.gate, args.listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut thread = None;
-    let outcome = runtime.block_on(keep(args.listen, &args.database.path, token, &mut thread));
+    let outcome = runtime.block_on(keep(args.listen, &args.database.path, security, &mut thread));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Why the loop ended says more than that it did.
     thread.map_or(Ok(()), coordinator::join)?;
@@ -41,7 +33,7 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
 async fn keep(
     address: SocketAddr,
     database: &Path,
-    token: Option<Token>,
+    security: Security,
     thread: &mut Option<LoopThread>,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
@@ -56,14 +48,13 @@ async fn keep(
     let store = Store::open(database)?;
     let (coordinator, started) = Coordinator::start(store, database, Options::default())?;
     let thread = thread.insert(started);
-    say(&format!("listening on http://{address}, database {}", database.display()));
-    say("next:");
-    say(&format!("  foldwise study create FILE --coordinator http://{address}  # a study to work on"));
-    say(&format!(
-        "  foldwise-worker --coordinator http://{address}             # on each machine, once a device"
-    ));
+    let scheme = if security.tls.is_some() { "https" } else { "http" };
+    say(&format!("listening on {scheme}://{address}, database {}", database.display()));
+    for line in gate::next(&security, address) {
+        say(&line);
+    }
 
-    let mut server = tokio::spawn(server::serve(listener, coordinator, token));
+    let mut server = tokio::spawn(server::serve(listener, coordinator, security));
     let mut alive = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {

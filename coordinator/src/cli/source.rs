@@ -20,7 +20,7 @@ pub enum Source {
     /// Into a database.
     File(Reader),
     /// At a coordinator.
-    Server(Remote),
+    Server(Box<Remote>),
 }
 
 impl Source {
@@ -30,7 +30,7 @@ impl Source {
     /// No such database, none at all, or nobody at the address.
     pub fn open(args: &SourceArgs) -> Result<Self, CliError> {
         match Remote::named(args)? {
-            Some(remote) => Ok(Self::Server(remote)),
+            Some(remote) => Ok(Self::Server(Box::new(remote))),
             None => Ok(Self::File(Reader::open(&args.database())?)),
         }
     }

@@ -6,6 +6,8 @@ use foldwise_shared::model::check_shape;
 use foldwise_shared::spec::{SpecError, StudySpec, parse, place};
 use foldwise_shared::split::{SplitError, Splits};
 
+use super::DataPaths;
+
 /// Why a study cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -50,8 +52,23 @@ impl From<SplitError> for CreateError {
 /// # Errors
 /// The first thing that is wrong.
 pub fn prepare(text: &str, overrides: &[String], locations: &Locations) -> Result<NewStudy, CreateError> {
+    prepare_within(text, overrides, locations, &DataPaths::Anywhere)
+}
+
+/// As [`prepare`], for a study file that came from afar: only certain paths may be its data.
+///
+/// # Errors
+/// As [`prepare`], and a path that the file may not name.
+pub fn prepare_within(
+    text: &str,
+    overrides: &[String],
+    locations: &Locations,
+    data_paths: &DataPaths,
+) -> Result<NewStudy, CreateError> {
     let spec = parse(text, overrides)?;
-    let data = examine(&spec, locations).map_err(|error| match error {
+    let allowed = if spec.is_external() { Ok(()) } else { data_paths.check(spec.dataset()) };
+    let allowed = allowed.map_err(|message| SpecError::new("data.dataset", message).into());
+    let data = allowed.and_then(|()| examine(&spec, locations)).map_err(|error| match error {
         CreateError::Spec(error) => place(error, text, overrides).into(),
         error @ CreateError::Data(_) => error,
     })?;

@@ -4,6 +4,7 @@
 
 mod clock;
 mod create;
+mod data_paths;
 mod offline;
 mod outage;
 mod publish;
@@ -19,7 +20,8 @@ use foldwise_shared::ids::{SessionId, StudyId};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-pub use self::create::{CreateError, prepare};
+pub use self::create::{CreateError, prepare, prepare_within};
+pub use self::data_paths::{DataPaths, DataRootError};
 pub use self::offline::{Change, offline, request_offline};
 use crate::hindsight::HindsightError;
 use crate::store::{Reader, Store, StoreError};

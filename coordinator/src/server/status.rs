@@ -5,6 +5,7 @@ use foldwise_proto::WIRE_VERSION;
 use foldwise_proto::convert::WireError;
 use tonic::{Code, Status};
 
+use super::access::Role;
 use crate::coordinator::CoordinatorError;
 use crate::hindsight::HindsightError;
 
@@ -76,11 +77,44 @@ pub(super) fn wrong_wire_version(theirs: u32) -> Status {
     Status::new(Code::FailedPrecondition, message)
 }
 
-/// A call without the secret, or with another one.
-pub(super) fn wrong_token(missing: bool) -> Status {
-    let what =
-        if missing { "this coordinator asks for a token" } else { "the token is not the coordinator's" };
-    Status::new(Code::Unauthenticated, format!("{what}; set FOLDWISE_TOKEN or --token-file"))
+/// A call without a token.
+pub(super) fn no_token() -> Status {
+    Status::new(
+        Code::Unauthenticated,
+        "this coordinator asks for a token; give one by --token-file or FOLDWISE_TOKEN",
+    )
+}
+
+/// A call with a token that nobody has.
+pub(super) fn wrong_token() -> Status {
+    Status::new(
+        Code::Unauthenticated,
+        "this coordinator does not know the token; give one it knows by --token-file or FOLDWISE_TOKEN",
+    )
+}
+
+/// A call with the token of another role.
+pub(super) fn wrong_role(path: &str, needed: Role, name: &str, has: impl std::fmt::Display) -> Status {
+    let method = path.rsplit('/').next().unwrap_or(path);
+    Status::new(Code::PermissionDenied, format!("{method} needs a {needed}'s token, and `{name}` is a {has}"))
+}
+
+/// A call that no rule opens.
+pub(super) fn no_rule(path: &str) -> Status {
+    let message = format!(
+        "this coordinator opens {path} to nobody; use a foldwise of the same release as the coordinator's"
+    );
+    Status::new(Code::PermissionDenied, message)
+}
+
+/// A worker that opened a session and says nothing.
+pub(super) fn late_hello(waited: std::time::Duration) -> Status {
+    Status::new(Code::DeadlineExceeded, format!("no hello came for {} s", waited.as_secs()))
+}
+
+/// A list or a text that is longer than it needs to be.
+pub(super) fn too_many(field: &str, given: usize, most: usize, unit: &str) -> Status {
+    Status::new(Code::InvalidArgument, format!("{field}: {given} {unit} are too many; use at most {most}"))
 }
 
 /// A watcher that is too slow.

@@ -4,9 +4,9 @@ use std::pin::Pin;
 
 use foldwise_data::Locations;
 use foldwise_engine::scheduler::{self, Event};
-use foldwise_proto::convert::{added, params_from, told};
+use foldwise_proto::convert::{added, clean_message, params_from, told};
 use foldwise_proto::v1::{self, study_service_server::StudyService};
-use foldwise_shared::external::{DEFAULT_LEASE_MS, TrialReport};
+use foldwise_shared::external::{DEFAULT_LEASE_MS, Told, TrialReport};
 use foldwise_shared::ids::{LeaseId, StudyId, TrialNumber};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use foldwise_shared::state::StudyState;
@@ -17,7 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::status;
-use crate::coordinator::{Coordinator, CoordinatorError, find_study, find_study_id, prepare};
+use crate::coordinator::{
+    Coordinator, CoordinatorError, DataPaths, find_study, find_study_id, prepare_within,
+};
 use crate::hindsight;
 use crate::store::{TrialQuery, TrialSort};
 
@@ -25,19 +27,26 @@ use crate::store::{TrialQuery, TrialSort};
 const PAGE: u32 = 1_000;
 /// Trials whose curves are read ahead of the caller.
 const CURVES_AHEAD: usize = 4;
+/// The longest study file, in bytes.
+const SPEC_BYTES: usize = 1 << 20;
+/// Settings laid over a study file or over pruners, at most.
+const OVERRIDES: usize = 1_000;
+/// Pruners of one replay at most.
+const PRUNERS: usize = 100;
 
 /// `StudyService` over a coordinator.
 #[derive(Clone)]
 pub struct Studies {
     coordinator: Coordinator,
+    data_paths: DataPaths,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Studies {
-    pub(super) fn new(coordinator: Coordinator) -> Self {
-        Self { coordinator }
+    pub(super) fn new(coordinator: Coordinator, data_paths: DataPaths) -> Self {
+        Self { coordinator, data_paths }
     }
 
     async fn steer(&self, name: String, event: fn(StudyId) -> Event) -> Answer<v1::Study> {
@@ -84,8 +93,11 @@ impl StudyService for Studies {
 
     async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::Study> {
         let request = request.into_inner();
+        at_most("spec", request.spec.len(), SPEC_BYTES, "bytes")?;
+        at_most("overrides", request.overrides.len(), OVERRIDES, "settings")?;
+        let data_paths = self.data_paths.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare(&request.spec, &request.overrides, &Locations::from_env())
+            prepare_within(&request.spec, &request.overrides, &Locations::from_env(), &data_paths)
         });
         let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
         let study = study.map_err(|error| status::from_coordinator(error.into()))?;
@@ -175,6 +187,8 @@ impl StudyService for Studies {
         request: Request<v1::ReplayStudyRequest>,
     ) -> Answer<v1::ReplayStudyResponse> {
         let v1::ReplayStudyRequest { study: name, pruners, overrides } = request.into_inner();
+        at_most("pruners", pruners.len(), PRUNERS, "pruners")?;
+        at_most("overrides", overrides.len(), OVERRIDES, "settings")?;
         let read = self.coordinator.read(move |reader| {
             let study = find_study(reader, &name)?;
             Ok(hindsight::replay(reader, &study, &pruners, &overrides)?)
@@ -233,7 +247,7 @@ impl StudyService for Studies {
 
     async fn tell(&self, request: Request<v1::TellRequest>) -> Answer<v1::TrialNow> {
         let v1::TellRequest { study, trial, lease, outcome } = request.into_inner();
-        let told = told(outcome).map_err(|error| status::from_wire(&error))?;
+        let told = clean(told(outcome).map_err(|error| status::from_wire(&error))?);
         let (trial, lease) = (TrialNumber(trial), lease.map(LeaseId));
         self.request_trial(study, |study| Event::Tell { study, trial, lease, told }).await
     }
@@ -247,7 +261,7 @@ impl StudyService for Studies {
     async fn add_trial(&self, request: Request<v1::AddTrialRequest>) -> Answer<v1::TrialNow> {
         let v1::AddTrialRequest { study, asker, params, outcome } = request.into_inner();
         let params = params_from(params).map_err(|error| status::from_wire(&error))?;
-        let told = added(outcome).map_err(|error| status::from_wire(&error))?;
+        let told = clean(added(outcome).map_err(|error| status::from_wire(&error))?);
         self.request_trial(study, |study| Event::AddTrial { study, asker, params, told }).await
     }
 
@@ -290,6 +304,18 @@ impl StudyService for Studies {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
+}
+
+/// What a program says of a failure is shown to people.
+fn clean(told: Told) -> Told {
+    match told {
+        Told::Failed { diverged, message } => Told::Failed { diverged, message: clean_message(message) },
+        told => told,
+    }
+}
+
+fn at_most(field: &str, given: usize, most: usize, unit: &str) -> Result<(), Status> {
+    if given > most { Err(status::too_many(field, given, most, unit)) } else { Ok(()) }
 }
 
 fn state_of(study: &StudyRecord) -> StudyEvent {

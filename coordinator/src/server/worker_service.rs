@@ -1,29 +1,34 @@
 //! The worker's side of the wire: one stream a worker, turned into events and back.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use foldwise_engine::scheduler::{Assignment, EpochReport, Event, LEASE_HOLDER, ToWorker, WorkerInfo};
 use foldwise_proto::convert::{
-    WireError, attempt_key, attempt_key_from, device_use_from, failure_from, params,
+    WireError, attempt_key, attempt_key_from, check_name, clean_message, device_use_from, failure_from,
+    params,
 };
 use foldwise_proto::v1::ack::What;
 use foldwise_proto::v1::from_worker::Message as From;
 use foldwise_proto::v1::to_worker::Message as To;
 use foldwise_proto::v1::{self, worker_service_server::WorkerService};
-use foldwise_proto::{MAX_SLOTS, WIRE_VERSION};
+use foldwise_proto::{MAX_HELD, MAX_SLOTS, WIRE_VERSION};
 use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::accept::Peer;
+use super::refused::{Refused, refused};
 use super::status;
 use crate::coordinator::Coordinator;
 
-/// The longest name, incarnation or device of a worker, in bytes.
-const NAME_LENGTH: usize = 256;
+/// How long a worker may take to its first message.
+const HELLO: Duration = Duration::from_secs(10);
 
 /// `WorkerService` over a coordinator.
 #[derive(Clone)]
@@ -46,16 +51,23 @@ impl WorkerService for Workers {
         &self,
         request: Request<Streaming<v1::FromWorker>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let from = request.extensions().get::<Peer>().map(Peer::ip);
         let mut messages = request.into_inner();
-        let Some(From::Hello(hello)) = messages.message().await?.and_then(|message| message.message) else {
+        let first = tokio::time::timeout(HELLO, messages.message()).await;
+        let first = first.map_err(|_| status::late_hello(HELLO))??;
+        let Some(From::Hello(hello)) = first.and_then(|message| message.message) else {
             return Err(status::no_hello());
         };
         if hello.wire_version != WIRE_VERSION {
             return Err(status::wrong_wire_version(hello.wire_version));
         }
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let slots = slots(hello.slots).map_err(|error| status::from_wire(&error))?;
-        let hello = hello_event(session, hello).map_err(|error| status::from_wire(&error))?;
+        let wrong = |error: WireError| {
+            refused(Refused::Message, from, &error.to_string());
+            status::from_wire(&error)
+        };
+        let slots = slots(hello.slots).map_err(wrong)?;
+        let hello = hello_event(session, hello).map_err(wrong)?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let coordinator = self.coordinator.clone();
         // On a task of its own, which ends with SessionClosed even if the caller leaves at once.
@@ -66,7 +78,7 @@ impl WorkerService for Workers {
                 coordinator.tell(Event::Ready { session, slots }).await
             };
             let ended = match begun.await {
-                Ok(()) => forward(session, messages, &coordinator).await,
+                Ok(()) => forward(session, messages, &coordinator, from).await,
                 Err(error) => Err(status::from_coordinator(error)),
             };
             if let Err(error) = ended {
@@ -85,9 +97,13 @@ async fn forward(
     session: SessionId,
     mut messages: Streaming<v1::FromWorker>,
     coordinator: &Coordinator,
+    from: Option<IpAddr>,
 ) -> Result<(), Status> {
     while let Some(message) = messages.message().await? {
-        let event = event(session, message).map_err(|error| status::from_wire(&error))?;
+        let event = event(session, message).map_err(|error| {
+            refused(Refused::Message, from, &error.to_string());
+            status::from_wire(&error)
+        })?;
         coordinator.tell(event).await.map_err(status::from_coordinator)?;
     }
     Ok(())
@@ -104,12 +120,14 @@ fn hello_event(session: SessionId, hello: v1::Hello) -> Result<Event, WireError>
     for (field, text) in
         [("name", &hello.name), ("incarnation", &hello.incarnation), ("device", &hello.device)]
     {
-        if text.is_empty() || text.len() > NAME_LENGTH {
-            return Err(WireError::wrong(field, format!("it must have 1 to {NAME_LENGTH} bytes")));
-        }
+        check_name(field, text)?;
     }
     if hello.incarnation.starts_with(LEASE_HOLDER) {
         return Err(WireError::wrong("incarnation", format!("it must not begin with `{LEASE_HOLDER}`")));
+    }
+    if hello.held.len() > MAX_HELD {
+        let message = format!("{} attempts are too many; at most {MAX_HELD}", hello.held.len());
+        return Err(WireError::wrong("held", message));
     }
     let held = hello.held.into_iter().map(|held| attempt_key_from(held.key)).collect::<Result<_, _>>()?;
     let worker = WorkerInfo { name: hello.name, incarnation: hello.incarnation, device: hello.device };
@@ -141,10 +159,11 @@ fn event(session: SessionId, message: v1::FromWorker) -> Result<Event, WireError
             session,
             key: attempt_key_from(failed.key)?,
             class: failure_from(failed.failure)?,
-            message: failed.message,
+            message: clean_message(failed.message),
         },
         From::Declined(declined) => {
-            Event::Declined { session, key: attempt_key_from(declined.key)?, message: declined.message }
+            let message = clean_message(declined.message);
+            Event::Declined { session, key: attempt_key_from(declined.key)?, message }
         }
     })
 }
@@ -185,4 +204,44 @@ fn assign(assignment: Assignment) -> v1::Assign {
         images: assignment.data.images,
     };
     v1::Assign { work: Some(v1::assign::Work::TrainFolds(work)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> v1::Hello {
+        v1::Hello {
+            wire_version: WIRE_VERSION,
+            name: "w0".into(),
+            incarnation: "1".into(),
+            device: "cpu".into(),
+            slots: 1,
+            ..v1::Hello::default()
+        }
+    }
+
+    #[test]
+    fn a_worker_that_asks_too_much_is_refused_in_words() {
+        let held = v1::Held {
+            key: Some(v1::AttemptKey { study: 1, trial: 0, fold: 0, attempt: 1 }),
+            acknowledged_epoch: 0,
+        };
+        assert!(hello_event(SessionId(1), hello()).is_ok());
+        assert!(hello_event(SessionId(1), v1::Hello { held: vec![held; MAX_HELD], ..hello() }).is_ok());
+        for (hello, words) in [
+            (v1::Hello { name: "n".repeat(257), ..hello() }, ["`name`", "257 bytes; use 1 to 256"]),
+            (v1::Hello { name: "a\u{1b}[2J".into(), ..hello() }, ["`name`", "control character"]),
+            (v1::Hello { incarnation: String::new(), ..hello() }, ["`incarnation`", "0 bytes"]),
+            (v1::Hello { device: "c\0".into(), ..hello() }, ["`device`", "control character"]),
+            (
+                v1::Hello { held: vec![held; MAX_HELD + 1], ..hello() },
+                ["`held`", "1025 attempts are too many"],
+            ),
+        ] {
+            let error = hello_event(SessionId(1), hello).expect_err("refused").to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+        assert!(slots(MAX_SLOTS + 1).is_err());
+    }
 }

@@ -85,8 +85,8 @@ impl Scene {
     /// Starts `foldwise serve` on a free port and waits until it listens.
     pub fn serve(&self, words: &str) -> Server {
         let running = self.start(&format!("serve --listen 127.0.0.1:0 {words}"));
-        let line = running.until_stderr("listening on http://");
-        let url = line.split(['\u{20}', ',']).find(|word| word.starts_with("http://"));
+        let line = running.until_stderr("listening on http");
+        let url = line.split(['\u{20}', ',']).find(|word| word.starts_with("http"));
         Server { url: url.expect("an address").to_owned(), running }
     }
 
@@ -112,7 +112,7 @@ impl Scene {
 /// A coordinator on a socket of its own.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it is, such as `http://127.0.0.1:40000`.
+    /// Where it is, such as `http://127.0.0.1:40000`; `https://` where it speaks TLS.
     pub url: String,
     /// Its process.
     pub running: Running,

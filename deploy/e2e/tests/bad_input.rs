@@ -153,7 +153,7 @@ fn settings_names_and_flags() {
         ("trial list e2e --db study.db --sort age", &["--sort", "value"]),
         ("trial list e2e --db study.db -o xml", &["xml", "csv"]),
         ("trial list e2e --db study.db --coordinator http://127.0.0.1:1", &["--coordinator"]),
-        ("study list --coordinator https://head:1", &["https://head:1", "http://NAME:7654"]),
+        ("study list --coordinator https://head:1", &["https://head:1", "--tls-ca FILE"]),
         ("run study.toml --db study.db --worker 2", &["--worker", "--workers"]),
         ("runn study.toml", &["runn", "run"]),
         ("study list --db absent.db", &["no database `absent.db`", "foldwise run FILE"]),

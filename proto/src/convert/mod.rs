@@ -5,11 +5,13 @@ mod device;
 mod event;
 mod external;
 mod hindsight;
+mod name;
 mod record;
 
 pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};
 pub use self::device::{device_use, device_use_from};
 pub use self::external::{add_request, added, tell_request, told};
+pub use self::name::{check_name, clean_message};
 
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 pub use self::ack_log::AckLog;
 pub use self::outbox::{Outbox, Report};
-pub use self::session::{Address, AddressError, Patience, Readings, SessionError, Target};
+pub use self::session::{Patience, Readings, SessionError, Target};
 pub use self::work::{Control, EpochReport, FoldWork, Objective, Outcome, StudyWork};
 
 use self::attempts::Attempts;
@@ -175,7 +175,8 @@ impl Agent {
                 event = link.next() => match event? {
                     LinkEvent::Connected => self.greet(&link),
                     LinkEvent::Told(told) => self.told(told, &link)?,
-                    LinkEvent::Broken(Broken::Away(reason)) => link = self.connect(Some(reason)),
+                    // It was opened safely, so what is wrong with it now may pass.
+                    LinkEvent::Broken(Broken::Away(reason) | Broken::Untrusted(reason)) => link = self.connect(Some(reason)),
                     LinkEvent::Broken(Broken::Refused(reason)) => {
                         let address = self.target.address.to_string();
                         return Err(SessionError::Refused { address, reason }.into());

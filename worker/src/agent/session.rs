@@ -1,10 +1,10 @@
 //! One stream to the coordinator: opened with patience, greeted, kept alive, and given up when it is silent.
 
 use std::error::Error;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldwise_proto::dial::{self, Address, Tls};
 use foldwise_proto::v1::worker_service_client::WorkerServiceClient;
 use foldwise_proto::{MAX_MESSAGE_BYTES, WIRE_VERSION, v1};
 use foldwise_shared::device::DeviceUse;
@@ -13,58 +13,10 @@ use tokio::sync::watch;
 use tokio::time::{self, Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::wire::{self, Told};
-
-/// Where a coordinator is: `http://HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address(String);
-
-/// A text that is no address of a coordinator.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no address of a coordinator: {reason}; write it like http://head-node:7654")]
-pub struct AddressError {
-    given: String,
-    reason: &'static str,
-}
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let wrong = |reason| AddressError { given: text.to_owned(), reason };
-        let rest = match text.trim().split_once("://") {
-            None => text.trim(),
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(wrong("TLS is not supported")),
-            Some(_) => return Err(wrong("only http:// is known")),
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let uri: tonic::transport::Uri =
-            format!("http://{rest}").parse().map_err(|_| wrong("it cannot be read"))?;
-        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
-        if uri.path() != "/" || uri.query().is_some() {
-            return Err(wrong("nothing may follow the port"));
-        }
-        if authority.as_str().contains('@') {
-            return Err(wrong("it cannot have a user; a token goes into FOLDWISE_TOKEN"));
-        }
-        match authority.port_u16() {
-            _ if authority.host().is_empty() => Err(wrong("it has no host")),
-            None | Some(0) => Err(wrong("it has no port from 1 to 65535")),
-            Some(_) => Ok(Self(format!("http://{authority}"))),
-        }
-    }
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +61,8 @@ pub struct Target {
     pub address: Address,
     /// What proves that we may.
     pub token: Option<AsciiMetadataValue>,
+    /// What proves that it is the coordinator; for `https://`.
+    pub tls: Option<Tls>,
     /// How long to wait for it.
     pub patience: Patience,
 }
@@ -122,6 +76,14 @@ pub enum SessionError {
         /// Where it is.
         address: String,
         /// What it says.
+        reason: String,
+    },
+    /// It is not the coordinator, as far as TLS can tell, or does not know us; trying again cannot help.
+    #[error("no safe connection to the coordinator at {address}: {reason}")]
+    Untrusted {
+        /// Where it is.
+        address: String,
+        /// What is wrong, and what would be right.
         reason: String,
     },
     /// It did not answer for as long as was given.
@@ -141,6 +103,8 @@ pub enum SessionError {
 pub enum Broken {
     /// Trying again cannot help.
     Refused(String),
+    /// Trying again cannot help: certificates or the address are wrong.
+    Untrusted(String),
     /// Trying again may help.
     Away(String),
 }
@@ -154,14 +118,30 @@ impl From<Status> for Broken {
         };
         match status.code() {
             Code::FailedPrecondition | Code::InvalidArgument => Broken::Refused(message),
-            Code::Unauthenticated | Code::PermissionDenied => {
-                Broken::Refused(format!("{message} (the token comes from --token-file or FOLDWISE_TOKEN)"))
-            }
+            Code::Unauthenticated | Code::PermissionDenied => Broken::Refused(message),
             Code::Unimplemented => {
                 Broken::Refused(format!("no Foldwise coordinator answers there: {message}"))
             }
             _ => Broken::Away(message),
         }
+    }
+}
+
+/// A connection that does not come about.
+fn broken(address: &Address, error: &(dyn Error + 'static)) -> Broken {
+    match dial::trouble(address, error) {
+        Some(trouble) if trouble.is_final => Broken::Untrusted(trouble.message),
+        Some(trouble) => Broken::Away(trouble.message),
+        None => Broken::Away(chain(error)),
+    }
+}
+
+/// A call that comes to nothing: with TLS 1.3 a coordinator that does not like our certificate says so only now.
+fn refusal(address: &Address, status: Status) -> Broken {
+    let trouble = status.source().and_then(|source| dial::trouble(address, source));
+    match trouble {
+        Some(trouble) if trouble.is_final => Broken::Untrusted(trouble.message),
+        _ => status.into(),
     }
 }
 
@@ -211,8 +191,8 @@ impl Session {
 
     async fn open(target: &Target, hello: v1::Hello) -> Result<Self, Broken> {
         let Patience { welcome, silence, .. } = target.patience;
-        let channel = Endpoint::from_shared(target.address.to_string())
-            .map_err(|error| Broken::Refused(chain(&error)))?
+        let channel = dial::endpoint(&target.address, target.tls.as_ref())
+            .map_err(|error| Broken::Untrusted(chain(&error)))?
             .connect_timeout(welcome)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(silence / 2)
@@ -220,7 +200,7 @@ impl Session {
             .keep_alive_while_idle(true)
             .connect()
             .await
-            .map_err(|error| Broken::Away(chain(&error)))?;
+            .map_err(|error| broken(&target.address, &error))?;
         let mut client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -232,9 +212,11 @@ impl Session {
         if let Some(token) = &target.token {
             request.metadata_mut().insert("authorization", token.clone());
         }
-        let mut incoming = client.session(request).await?.into_inner();
+        let mut incoming =
+            client.session(request).await.map_err(|status| refusal(&target.address, status))?.into_inner();
 
-        let first = incoming.message().await?.ok_or_else(|| Broken::Away("it closed the stream".into()))?;
+        let first = incoming.message().await.map_err(|status| refusal(&target.address, status))?;
+        let first = first.ok_or_else(|| Broken::Away("it closed the stream".into()))?;
         let heartbeat = match Told::try_from(first) {
             Ok(Told::Welcome { wire_version: WIRE_VERSION, heartbeat }) => heartbeat,
             Ok(Told::Welcome { wire_version, .. }) => {
@@ -285,7 +267,13 @@ pub async fn connect(
             Err(Broken::Refused(reason)) => {
                 return Err(SessionError::Refused { address: address.to_string(), reason });
             }
-            Err(Broken::Away(reason)) => reason,
+            Err(Broken::Untrusted(reason)) => {
+                return Err(SessionError::Untrusted { address: address.to_string(), reason });
+            }
+            Err(Broken::Away(reason)) => match look_closer(&target).await {
+                Some(reason) => return Err(SessionError::Untrusted { address: address.to_string(), reason }),
+                None => reason,
+            },
         };
         let waited = started.elapsed();
         let left = patience.give_up_after.map(|most| most.saturating_sub(waited));
@@ -302,6 +290,12 @@ pub async fn connect(
         time::sleep(left.map_or(delay, |left| left.min(delay))).await;
         failed = failed.saturating_add(1);
     }
+}
+
+/// Why a safe connection will not come about, if that is why there is none.
+async fn look_closer(target: &Target) -> Option<String> {
+    let trouble = dial::diagnose(&target.address, target.tls.as_ref()?).await?;
+    trouble.is_final.then_some(trouble.message)
 }
 
 /// In [0, 1).
@@ -329,32 +323,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
-        for (text, address) in [
-            ("head:7654", "http://head:7654"),
-            ("http://127.0.0.1:80/", "http://127.0.0.1:80"),
-            (" [::1]:5 ", "http://[::1]:5"),
-        ] {
-            assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(address.to_owned()));
-        }
-        for (text, reason) in [
-            ("https://head:7654", "TLS"),
-            ("grpc://head:7654", "only http"),
-            ("head", "no port"),
-            ("head:0", "no port"),
-            ("http://", "cannot be read"),
-            (":7654", "no host"),
-            ("head:7654/studies", "follow"),
-            ("me@head:7654", "user"),
-            ("head:port", "no port"),
-            ("a b:1", "cannot be read"),
-        ] {
-            let error = text.parse::<Address>().expect_err(text).to_string();
-            assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
-
-    #[test]
     fn delays_double_up_to_a_bound() {
         let patience = Patience::default();
         let millis = |failed, random| patience.delay(failed, random).as_millis();
@@ -372,6 +340,10 @@ mod tests {
         {
             assert!(matches!(Broken::from(Status::new(code, "no")), Broken::Refused(_)), "{code:?}");
         }
+        let address: Address = "https://head:1".parse().expect("an address");
+        let required = std::io::Error::other("received fatal alert: CertificateRequired");
+        assert!(matches!(broken(&address, &required), Broken::Untrusted(_)));
+        assert!(matches!(broken(&address, &std::io::Error::other("connection refused")), Broken::Away(_)));
         for code in [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal, Code::Aborted] {
             assert!(matches!(Broken::from(Status::new(code, "no")), Broken::Away(_)), "{code:?}");
         }

@@ -318,6 +318,7 @@ impl Worker {
         let target = Target {
             address: address.to_string().parse().expect("an address"),
             token: token.map(|token| token.parse().expect("a token")),
+            tls: None,
             patience,
         };
         let identity = Identity { name: "w".into(), incarnation: "i".into(), device: "cpu".into(), slots: 1 };
