@@ -30,8 +30,10 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
         });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let lease_ms = i64::try_from(args.lease.as_millis()).ok();
+    let options = Options { lease_ms, ..Options::default() };
     let mut thread = None;
-    let outcome = runtime.block_on(keep(args.listen, &args.database.path, token, &mut thread));
+    let outcome = runtime.block_on(keep(args.listen, &args.database.path, options, token, &mut thread));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Why the loop ended says more than that it did.
     thread.map_or(Ok(()), coordinator::join)?;
@@ -41,6 +43,7 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
 async fn keep(
     address: SocketAddr,
     database: &Path,
+    options: Options,
     token: Option<Token>,
     thread: &mut Option<LoopThread>,
 ) -> Result<(), CliError> {
@@ -54,7 +57,7 @@ async fn keep(
     })?;
     let address = listener.local_addr()?;
     let store = Store::open(database)?;
-    let (coordinator, started) = Coordinator::start(store, database, Options::default())?;
+    let (coordinator, started) = Coordinator::start(store, database, options)?;
     let thread = thread.insert(started);
     say(&format!("listening on http://{address}, database {}", database.display()));
     say("next:");
