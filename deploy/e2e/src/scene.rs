@@ -80,7 +80,7 @@ impl Scene {
     /// Starts `foldwise serve` on a free port and waits until it listens.
     pub fn serve(&self, words: &str) -> Server {
         let running = self.start(&format!("serve --listen 127.0.0.1:0 {words}"));
-        let line = running.until_stderr("listening on http://");
+        let line = running.until_stderr("listening on http");
         Server { url: url_in(&line).expect("an address"), running }
     }
 
@@ -122,9 +122,9 @@ pub struct Server {
     pub running: Running,
 }
 
-/// Where a coordinator says that it listens.
+/// Where a coordinator says that it listens, such as `http://127.0.0.1:40000`.
 pub fn url_in(line: &str) -> Option<String> {
-    line.split(['\u{20}', ',']).find(|word| word.starts_with("http://")).map(str::to_owned)
+    line.split(['\u{20}', ',']).find(|word| word.starts_with("http")).map(str::to_owned)
 }
 
 /// The folder of the profile that this program was built with: `target/debug`; a test lies in `deps` below it.

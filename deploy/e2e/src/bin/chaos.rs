@@ -159,7 +159,9 @@ mod tests {
     fn every_flag_has_a_variable_of_ours() {
         let command = Args::command();
         command.clone().debug_assert();
-        for flag in command.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
+        for flag in
+            command.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()))
+        {
             let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
             assert!(variable.starts_with("FOLDWISE_CHAOS_"), "{flag:?}");
         }

@@ -60,8 +60,7 @@ impl Told {
 
     fn line(&mut self, text: &str) -> anyhow::Result<()> {
         let line: serde_json::Value = serde_json::from_str(text)?;
-        let number =
-            |name: &str| line[name].as_i64().with_context(|| format!("`{name}` is no whole number"));
+        let number = |name: &str| line[name].as_i64().with_context(|| format!("`{name}` is no whole number"));
         let attempt = [number("study")?, number("trial")?, number("fold")?, number("attempt")?];
         let was_there = match line["end"].as_str() {
             Some(end) => self.ends.insert(attempt, end.to_owned()).is_some(),
@@ -125,11 +124,7 @@ fn epochs(database: &Database, told: &Told, findings: &mut Findings) -> anyhow::
             Some(_) => {}
         }
     }
-    findings.add(
-        "every acknowledged epoch is recorded once, with its value",
-        told.epochs.len() as u64,
-        lost,
-    );
+    findings.add("every acknowledged epoch is recorded once, with its value", told.epochs.len() as u64, lost);
     Ok(())
 }
 
@@ -139,7 +134,8 @@ fn ends(database: &Database, told: &Told, findings: &mut Findings) -> anyhow::Re
         "SELECT study_id, number, fold, attempt, attempt.state, coalesce(failure, '') FROM attempt
          JOIN trial ON id = trial_id",
     )? {
-        let text = |place: usize| if let Some(Value::Text(text)) = row.get(place) { text.as_str() } else { "" };
+        let text =
+            |place: usize| if let Some(Value::Text(text)) = row.get(place) { text.as_str() } else { "" };
         recorded.insert(key(&row)?, (text(4).to_owned(), text(5).to_owned()));
     }
     let mut lost = Vec::new();
@@ -248,7 +244,8 @@ const RULES: [Rule; 12] = [
     Rule {
         what: "no attempt is open, and each fold has those it counts",
         of: "SELECT count(*) FROM attempt",
-        broken: "SELECT trial_id, fold, attempts, count(attempt), max(attempt), sum(attempt.state = 'running')
+        broken:
+            "SELECT trial_id, fold, attempts, count(attempt), max(attempt), sum(attempt.state = 'running')
                  FROM fold LEFT JOIN attempt USING (trial_id, fold) GROUP BY 1, 2
                  HAVING count(attempt) <> attempts OR coalesce(max(attempt), 0) <> attempts
                     OR coalesce(sum(attempt.state = 'running'), 0) > 0",
@@ -270,7 +267,8 @@ const RULES: [Rule; 12] = [
     Rule {
         what: "the live curve of each complete fold has the epochs from 1 on, and its best is the fold's value",
         of: "SELECT count(*) FROM fold WHERE state = 'complete'",
-        broken: "SELECT study.name, trial.number, fold.fold, fold.value, min(val_loss), count(*), max(curve.epoch)
+        broken:
+            "SELECT study.name, trial.number, fold.fold, fold.value, min(val_loss), count(*), max(curve.epoch)
                  FROM fold JOIN trial ON trial.id = trial_id JOIN study ON study.id = study_id
                  LEFT JOIN curve ON curve.study = study.name AND curve.number = trial.number
                     AND curve.fold = fold.fold
@@ -281,7 +279,8 @@ const RULES: [Rule; 12] = [
     Rule {
         what: "the value of each complete trial is the mean of all its folds",
         of: "SELECT count(*) FROM trial WHERE state = 'complete'",
-        broken: "SELECT study_id, number, trial.value, avg(fold.value) FROM trial JOIN fold ON trial_id = trial.id
+        broken:
+            "SELECT study_id, number, trial.value, avg(fold.value) FROM trial JOIN fold ON trial_id = trial.id
                  WHERE trial.state = 'complete' GROUP BY trial.id
                  HAVING sum(fold.state <> 'complete') > 0
                     OR abs(trial.value - avg(fold.value)) > 1e-12 * abs(trial.value)",

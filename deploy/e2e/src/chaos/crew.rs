@@ -58,7 +58,15 @@ impl Member {
     pub fn new(index: usize, upstream: Upstream, ip: Option<IpAddr>) -> io::Result<Self> {
         let proxy = Proxy::start(ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), upstream)?;
         let name = format!("w{index}");
-        Ok(Self { name, proxy, fate: Fate::Gone, link_is_down: false, starts: 0, started: Instant::now(), running: None })
+        Ok(Self {
+            name,
+            proxy,
+            fate: Fate::Gone,
+            link_is_down: false,
+            starts: 0,
+            started: Instant::now(),
+            running: None,
+        })
     }
 
     /// Starts a process for it.

@@ -127,8 +127,7 @@ impl<'a> Harness<'a> {
             })
             .collect();
         // These two have a clock of their own.
-        let drawn =
-            possible.iter().copied().filter(|fault| !is_restart(*fault)).collect::<Vec<_>>();
+        let drawn = possible.iter().copied().filter(|fault| !is_restart(*fault)).collect::<Vec<_>>();
         let mut random = Random::new(settings.seed);
         let now = Instant::now();
         Ok(Self {
@@ -167,7 +166,8 @@ impl<'a> Harness<'a> {
             member.save_log(&self.logs)?;
         }
         self.head.save_log(&self.logs)?;
-        let Self { settings, scene, crew, head, watcher, studies, disk, database, counts, possible, .. } = self;
+        let Self { settings, scene, crew, head, watcher, studies, disk, database, counts, possible, .. } =
+            self;
         let (coordinators, ended_for_space, away) = (head.starts, head.ended_for_space, head.away.clone());
         let mut findings = Findings::default();
         let whole = what_failed.is_none();
@@ -200,8 +200,7 @@ impl<'a> Harness<'a> {
         if let Some(disk) = disk.as_ref().filter(|_| !findings.violations.is_empty()) {
             disk.save(&scene.path("database"))?;
         }
-        let counts =
-            possible.iter().map(|fault| (*fault, counts.get(fault).copied().unwrap_or(0))).collect();
+        let counts = possible.iter().map(|fault| (*fault, counts.get(fault).copied().unwrap_or(0))).collect();
         Ok(Report {
             settings: settings.clone(),
             faults_for,
@@ -351,9 +350,8 @@ impl<'a> Harness<'a> {
             self.database.path(),
             rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
         );
-        let reader = reader.ok().filter(|reader| {
-            reader.execute_batch("BEGIN; SELECT count(*) FROM study;").is_ok()
-        });
+        let reader =
+            reader.ok().filter(|reader| reader.execute_batch("BEGIN; SELECT count(*) FROM study;").is_ok());
         let bytes = disk.fill().context("failed to fill the disk")?;
         self.head.disk(true);
         self.filled = Some(Filled {
@@ -377,7 +375,9 @@ impl<'a> Harness<'a> {
             || self.head.complaints() > filled.complaints;
         if complains || filled.since.elapsed() > COMPLAINT {
             self.complained += u32::from(complains);
-            let delay = self.random.seconds(0.2, 7.0);
+            // Some last longer than the coordinator tries.
+            let most = if self.random.up_to(2) == 0 && self.settings.time >= LONG_RUN { 20.0 } else { 5.0 };
+            let delay = self.random.seconds(0.2, most);
             self.later.push((Instant::now() + delay, Later::FreeDisk));
         }
     }
@@ -398,9 +398,9 @@ impl<'a> Harness<'a> {
         let now = Instant::now();
         if now >= self.next_restart && self.head.address().is_some() {
             let every = self.settings.restart_every;
-            self.next_restart = now + every.mul_f64(0.75) + every.mul_f64(self.random.up_to(500) as f64 / 1000.0);
-            let fault =
-                if self.next_kill_is_hard { Fault::CoordinatorKill } else { Fault::CoordinatorTerm };
+            self.next_restart =
+                now + every.mul_f64(0.75) + every.mul_f64(self.random.up_to(500) as f64 / 1000.0);
+            let fault = if self.next_kill_is_hard { Fault::CoordinatorKill } else { Fault::CoordinatorTerm };
             self.next_kill_is_hard = !self.next_kill_is_hard;
             return self.fault(fault, 0);
         }
@@ -414,7 +414,9 @@ impl<'a> Harness<'a> {
             match fault.subject() {
                 Subject::Worker => all.filter(|index| self.crew[*index].is_well()).collect(),
                 Subject::Network => all.filter(|index| self.crew[*index].is_reachable()).collect(),
-                Subject::Link => all.filter(|index| *index == APART && self.crew[*index].is_reachable()).collect(),
+                Subject::Link => {
+                    all.filter(|index| *index == APART && self.crew[*index].is_reachable()).collect()
+                }
                 Subject::Coordinator => (0..usize::from(self.head.address().is_some())).collect(),
                 Subject::Disk => {
                     (0..usize::from(self.head.address().is_some() && self.filled.is_none())).collect()
@@ -454,8 +456,7 @@ impl<'a> Harness<'a> {
             }
             Fault::WorkerShortStop | Fault::WorkerLongStop => {
                 self.crew[index].signal(Signal::STOP, Fate::Stopped);
-                let (least, most) =
-                    if fault == Fault::WorkerShortStop { (0.1, 0.6) } else { (1.2, 3.0) };
+                let (least, most) = if fault == Fault::WorkerShortStop { (0.1, 0.6) } else { (1.2, 3.0) };
                 Some(after(self, lease * least, lease * most, Later::ContinueWorker(index)))
             }
             Fault::CoordinatorKill => {
@@ -472,7 +473,12 @@ impl<'a> Harness<'a> {
                     if fault == Fault::CoordinatorShortStop { (0.1, 0.6) } else { (1.2, 2.5) };
                 Some(after(self, lease * least, lease * most, Later::ContinueCoordinator))
             }
-            Fault::Cut | Fault::Held | Fault::Swallowed | Fault::DeafCoordinator | Fault::DeafWorker | Fault::Late => {
+            Fault::Cut
+            | Fault::Held
+            | Fault::Swallowed
+            | Fault::DeafCoordinator
+            | Fault::DeafWorker
+            | Fault::Late => {
                 let line = match fault {
                     Fault::Cut => Line::Cut,
                     Fault::Swallowed => Line::Swallowed,
@@ -482,9 +488,8 @@ impl<'a> Harness<'a> {
                     _ => Line::Held { up: true, down: true },
                 };
                 self.crew[index].proxy.set(line);
-                let is_long = fault == Fault::Swallowed
-                    && self.settings.time >= LONG_RUN
-                    && self.random.up_to(3) == 0;
+                let is_long =
+                    fault == Fault::Swallowed && self.settings.time >= LONG_RUN && self.random.up_to(3) == 0;
                 let (least, most) = if is_long { (22.0, 28.0) } else { (lease * 0.3, lease * 2.0) };
                 Some(after(self, least, most, Later::Heal(index)))
             }

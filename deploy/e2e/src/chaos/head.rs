@@ -53,7 +53,8 @@ impl Head {
         Self {
             upstream: Upstream::default(),
             fate: Fate::Gone,
-            starts: 0, started: Instant::now(),
+            starts: 0,
+            started: Instant::now(),
             ended_for_space: 0,
             away: Vec::new(),
             words,
@@ -148,11 +149,7 @@ impl Head {
             Fate::Gone | Fate::Stopped => false,
         };
         if !expected {
-            bail!(
-                "the coordinator ended with {} though {fate:?}:\n{}",
-                how(&ended),
-                tail(&ended.stderr)
-            );
+            bail!("the coordinator ended with {} though {fate:?}:\n{}", how(&ended), tail(&ended.stderr));
         }
         self.ended_for_space += u32::from(fate == Fate::Works);
         Ok(News::Ended)
@@ -166,7 +163,8 @@ impl Head {
             }
             Fate::Works if self.upstream.get().is_none() => {
                 let said = running.stderr();
-                let Some(url) = said.lines().find(|line| line.contains("listening on ")).and_then(url_in) else {
+                let Some(url) = said.lines().find(|line| line.contains("listening on ")).and_then(url_in)
+                else {
                     return Ok(News::None);
                 };
                 self.upstream.set(Some(url.trim_start_matches("http://").parse()?));

@@ -55,7 +55,9 @@ impl Totals {
             Ok(counted(&format!("SELECT '', ({sql})"))?.first().map_or(0, |(_, number)| *number))
         };
         let mut totals = Self {
-            studies: counted("SELECT coalesce(message, state), count(*) FROM study GROUP BY 1 ORDER BY 2 DESC")?,
+            studies: counted(
+                "SELECT coalesce(message, state), count(*) FROM study GROUP BY 1 ORDER BY 2 DESC",
+            )?,
             trials: counted("SELECT state, count(*) FROM trial GROUP BY 1 ORDER BY 2 DESC")?,
             attempts: counted(
                 "SELECT state || coalesce(': ' || failure, ''), count(*) FROM attempt GROUP BY 1 ORDER BY 2 DESC",
@@ -181,12 +183,14 @@ impl Report {
         for (what, count) in rows {
             writeln!(page, "| {what} | {count} |")?;
         }
-        writeln!(page, "\n| from `kill -9` of a worker to the next attempt of its fold | folds | median | longest |")?;
+        writeln!(
+            page,
+            "\n| from `kill -9` of a worker to the next attempt of its fold | folds | median | longest |"
+        )?;
         writeln!(page, "|---|---:|---:|---:|")?;
-        for (what, times) in [
-            ("the coordinator was there all the time", &totals.moved_undisturbed),
-            ("all", &totals.moved),
-        ] {
+        for (what, times) in
+            [("the coordinator was there all the time", &totals.moved_undisturbed), ("all", &totals.moved)]
+        {
             let (median, longest) = spread(times);
             writeln!(page, "| {what} | {} | {median} | {longest} |", times.len())?;
         }
@@ -198,7 +202,10 @@ impl Report {
         let (looks, failed, why) = &self.looks;
         writeln!(page, "\nA reader looked {looks} times beside the running coordinator.")?;
         if let Some(why) = why.as_ref().filter(|_| *failed > 0) {
-            writeln!(page, "{failed} more times the database did not answer; the last time it said: {why}.")?;
+            writeln!(
+                page,
+                "Looks at which the database did not answer: {failed}; the last time it said: {why}."
+            )?;
         }
         for violation in &findings.violations {
             writeln!(page, "\nViolation: {violation}")?;

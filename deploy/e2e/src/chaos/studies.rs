@@ -54,7 +54,7 @@ impl Studies {
         };
         scene.write(FILE, format!("{study}\n[checkpoint]\nevery_epochs = 2\n"));
         // Less than they would take, so that this budget ends some of them.
-        let total_epochs = u64::from(trials) * u64::from(FOLDS) * u64::from(epochs) * 2 / 3;
+        let total_epochs = u64::from(trials) * u64::from(FOLDS) * u64::from(epochs) / 3;
         Self {
             acknowledged: BTreeSet::new(),
             created: BTreeSet::new(),
@@ -67,7 +67,10 @@ impl Studies {
     /// Whether nothing is being created, and everything that was created is seen and has ended.
     pub fn have_ended(&self, view: &View) -> bool {
         self.next.is_none()
-            && self.created.iter().all(|name| view.studies.get(name).is_some_and(|study| study.state == "ended"))
+            && self
+                .created
+                .iter()
+                .all(|name| view.studies.get(name).is_some_and(|study| study.state == "ended"))
     }
 
     /// Creates another where the workers would soon have nothing to do.

@@ -18,8 +18,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 const OUTCOME: [(&str, &str); 4] =
     [("trial", "id"), ("trial_value", "trial_id"), ("param", "trial_id"), ("fold", "trial_id")];
 /// The tables that say how it came to that.
-const HISTORY: [(&str, &str); 3] =
-    [("attempt", "trial_id"), ("epoch", "trial_id"), ("decision", "trial_id")];
+const HISTORY: [(&str, &str); 3] = [("attempt", "trial_id"), ("epoch", "trial_id"), ("decision", "trial_id")];
 
 /// All rows about each finished trial, by its id.
 pub type Finished = BTreeMap<i64, Vec<String>>;
@@ -143,10 +142,9 @@ impl View {
             Ok((Look::take(tx, &self.histories)?, of_finished(tx, &HISTORY, "t.finished_at IS NOT NULL")?))
         })?;
         self.looks += 1;
-        let known = std::mem::take(&mut self.histories);
-        for (trial, before) in &known {
-            self.violations.extend(change(*trial, before, now.get(trial)));
-        }
+        let changes = self.histories.iter().filter_map(|(trial, before)| change(*trial, before, now.get(trial)));
+        let changes: Vec<String> = changes.collect();
+        self.violations.extend(changes);
         self.compare(look);
         Ok(())
     }
@@ -266,11 +264,7 @@ fn studies(tx: &Transaction<'_>) -> rusqlite::Result<BTreeMap<String, StudyView>
 }
 
 /// All rows of some tables about the trials that fulfill a condition.
-fn of_finished(
-    tx: &Transaction<'_>,
-    tables: &[(&str, &str)],
-    condition: &str,
-) -> rusqlite::Result<Finished> {
+fn of_finished(tx: &Transaction<'_>, tables: &[(&str, &str)], condition: &str) -> rusqlite::Result<Finished> {
     let mut found = Finished::new();
     for (table, key) in tables {
         let sql = format!(
