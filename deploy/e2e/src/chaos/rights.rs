@@ -17,7 +17,8 @@ fn system(program: &str, words: &str) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("`{program} {words}` says: {}", said.trim()))
+    let first = said.lines().next().unwrap_or_default().trim_end_matches('.');
+    Err(format!("`{program} {words}` says: {first}"))
 }
 
 /// A network namespace that is joined to ours by a pair of interfaces; gone on drop.

@@ -142,7 +142,8 @@ impl View {
             Ok((Look::take(tx, &self.histories)?, of_finished(tx, &HISTORY, "t.finished_at IS NOT NULL")?))
         })?;
         self.looks += 1;
-        let changes = self.histories.iter().filter_map(|(trial, before)| change(*trial, before, now.get(trial)));
+        let changes =
+            self.histories.iter().filter_map(|(trial, before)| change(*trial, before, now.get(trial)));
         let changes: Vec<String> = changes.collect();
         self.violations.extend(changes);
         self.compare(look);
