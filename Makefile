@@ -34,6 +34,13 @@ check: libtorch ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --locked --all-targets -- -D warnings
 
+# For how long; the flags of `chaos --help` have variables, such as FOLDWISE_CHAOS_SEED.
+CHAOS_SECONDS ?= 900
+
+.PHONY: chaos
+chaos: build ## disturb real processes for 15 minutes, check that nothing is lost, and write docs/chaos.md
+	target/release/chaos --seconds $(CHAOS_SECONDS) --report docs/chaos.md
+
 .PHONY: bench
 bench: libtorch ## what the engine and the store cost (docs/benchmarks.md has the rest)
 	cargo bench --locked -p foldwise-engine -p foldwise-coordinator

@@ -7,6 +7,7 @@ mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
@@ -154,6 +155,9 @@ pub struct ServeArgs {
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS", env = "FOLDWISE_LISTEN", default_value = "127.0.0.1:7654")]
     pub listen: SocketAddr,
+    /// How long a worker may be silent before its folds are given to others; 0.1 to 86400 seconds.
+    #[arg(long, value_name = "SECONDS", env = "FOLDWISE_LEASE_SECONDS", default_value = "30", value_parser = lease)]
+    pub lease: Duration,
     /// Who may reach it.
     #[command(flatten)]
     pub gate: GateArgs,
@@ -421,6 +425,18 @@ pub enum DataCommand {
     },
 }
 
+/// How short and how long a worker's lease may be, in seconds. A worker says something each third of it, and a fold that is
+/// lost waits for all of it.
+const LEASES: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write it as a number of seconds, such as 30")?;
+    if !LEASES.contains(&seconds) {
+        return Err(format!("use {} to {} seconds", LEASES.start(), LEASES.end()));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 fn trial_number(text: &str) -> Result<TrialNumber, String> {
     text.parse().map(TrialNumber).map_err(|_| "a trial is named by its number, from 0".into())
 }
@@ -525,6 +541,9 @@ mod tests {
             ("foldwise serve --tls-cert a.pem", "--tls-key"),
             ("foldwise serve --tls-client-ca a.pem", "--tls-cert"),
             ("foldwise certs", "<FOLDER>"),
+            ("foldwise serve --lease 0", "use 0.1 to 86400 seconds"),
+            ("foldwise serve --lease 30s", "a number of seconds, such as 30"),
+            ("foldwise serve --lease nan", "use 0.1 to 86400 seconds"),
             ("foldwise stdy list", "study"),
         ] {
             let message = parse(line).expect_err(line);

@@ -22,8 +22,10 @@ use crate::store::Store;
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     let security = gate::open(&args.gate, args.listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let lease_ms = i64::try_from(args.lease.as_millis()).ok();
+    let options = Options { lease_ms, ..Options::default() };
     let mut thread = None;
-    let outcome = runtime.block_on(keep(args.listen, &args.database.path, security, &mut thread));
+    let outcome = runtime.block_on(keep(args.listen, &args.database.path, options, security, &mut thread));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Why the loop ended says more than that it did.
     thread.map_or(Ok(()), coordinator::join)?;
@@ -33,6 +35,7 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
 async fn keep(
     address: SocketAddr,
     database: &Path,
+    options: Options,
     security: Security,
     thread: &mut Option<LoopThread>,
 ) -> Result<(), CliError> {
@@ -46,7 +49,7 @@ async fn keep(
     })?;
     let address = listener.local_addr()?;
     let store = Store::open(database)?;
-    let (coordinator, started) = Coordinator::start(store, database, Options::default())?;
+    let (coordinator, started) = Coordinator::start(store, database, options)?;
     let thread = thread.insert(started);
     let scheme = if security.tls.is_some() { "https" } else { "http" };
     say(&format!("listening on {scheme}://{address}, database {}", database.display()));

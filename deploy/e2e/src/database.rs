@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction};
 
 pub use rusqlite::types::Value;
 
@@ -23,13 +23,25 @@ impl Database {
         &self.path
     }
 
-    fn ask(&self, sql: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
-        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    /// Looks at one state of the database, whatever its coordinator does meanwhile.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn within<T>(
+        &self,
+        look: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
-        let mut statement = connection.prepare(sql)?;
-        let columns = statement.column_count();
-        let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?;
-        rows.collect()
+        look(&connection.transaction()?)
+    }
+
+    /// The rows of a query.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub fn ask(&self, sql: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
+        self.within(|tx| rows(tx, sql))
     }
 
     /// The rows of a query.
@@ -81,4 +93,15 @@ impl Database {
         }
         text
     }
+}
+
+/// The rows of a query, inside of [`Database::within`].
+///
+/// # Errors
+/// The database does not answer.
+pub fn rows(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
+    let mut statement = connection.prepare(sql)?;
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?;
+    rows.collect()
 }

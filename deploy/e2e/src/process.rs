@@ -35,6 +35,19 @@ impl Process {
         Some((process, parent.parse().ok()?, state.chars().next()?))
     }
 
+    /// This process itself.
+    ///
+    /// # Panics
+    /// There is no /proc.
+    pub fn own() -> Self {
+        Self::stat(std::process::id()).expect("this process in /proc").0
+    }
+
+    /// Its id, as people know it.
+    pub fn id(self) -> u32 {
+        self.id
+    }
+
     /// Whether it is still there; a zombie is not.
     pub fn is_alive(self) -> bool {
         Self::find(self.id).is_some_and(|(found, _)| found == self)

@@ -21,7 +21,12 @@ impl Random {
             }
         };
         eprintln!("FOLDWISE_E2E_SEED={state}");
-        Self { state }
+        Self::new(state)
+    }
+
+    /// With a seed of the caller's.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed }
     }
 
     /// A number from 0 to `most`.
@@ -31,5 +36,19 @@ impl Random {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % (most + 1)
+    }
+
+    /// A time from `least` to `most` seconds, to the millisecond.
+    pub fn seconds(&mut self, least: f64, most: f64) -> std::time::Duration {
+        let span = ((most - least).max(0.0) * 1_000.0) as u64;
+        std::time::Duration::from_secs_f64(least.max(0.0))
+            + std::time::Duration::from_millis(self.up_to(span))
+    }
+
+    /// Brings things into a random order.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.up_to(last as u64) as usize);
+        }
     }
 }

@@ -77,17 +77,21 @@ impl Scene {
         Running::start(self.worker_command(words))
     }
 
-    /// `foldwise-worker` with these words behind it, to be started.
-    pub fn worker_command(&self, words: &str) -> Command {
-        self.prepare("foldwise-worker", words)
-    }
-
     /// Starts `foldwise serve` on a free port and waits until it listens.
     pub fn serve(&self, words: &str) -> Server {
         let running = self.start(&format!("serve --listen 127.0.0.1:0 {words}"));
         let line = running.until_stderr("listening on http");
-        let url = line.split(['\u{20}', ',']).find(|word| word.starts_with("http"));
-        Server { url: url.expect("an address").to_owned(), running }
+        Server { url: url_in(&line).expect("an address"), running }
+    }
+
+    /// `foldwise-worker` on the CPU with these words behind it, to be started.
+    pub fn worker_command(&self, words: &str) -> Command {
+        self.prepare("foldwise-worker", words)
+    }
+
+    /// Leaves the folder where it is, for somebody to look at.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
     }
 
     /// A program that knows nothing of the environment but where the downloads and drawn digits are.
@@ -118,10 +122,17 @@ pub struct Server {
     pub running: Running,
 }
 
-/// The folder of the profile that this test was built with: `target/debug`, above `deps`.
+/// Where a coordinator says that it listens, such as `http://127.0.0.1:40000`.
+pub fn url_in(line: &str) -> Option<String> {
+    line.split(['\u{20}', ',']).find(|word| word.starts_with("http")).map(str::to_owned)
+}
+
+/// The folder of the profile that this program was built with: `target/debug`; a test lies in `deps` below it.
 fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").to_owned()
+    let program = std::env::current_exe().expect("the path of this program");
+    let folder = program.parent().expect("a program lies in a folder");
+    let is_test = folder.file_name().is_some_and(|name| name == "deps");
+    folder.parent().filter(|_| is_test).unwrap_or(folder).to_owned()
 }
 
 fn built(target: &Path, program: &str) -> PathBuf {
