@@ -168,7 +168,7 @@ impl World {
             Happening::Train(index, key) => self.train(index, key),
             Happening::Beat(index, session) => {
                 if self.processes[index].session == Some(session) {
-                    self.send_up(session, Event::Heartbeat { session });
+                    self.send_up(session, Event::Heartbeat { session, device_use: None });
                     self.later(self.options.lease_ms / 3, Happening::Beat(index, session));
                 }
             }
@@ -235,7 +235,7 @@ impl World {
         }
         for command in commands {
             match command {
-                Command::Write(_) => {}
+                Command::Write(_) | Command::Discard { .. } => {}
                 Command::Reply(answer) => self.answer = Some(answer),
                 Command::Send { session, message } => self.send_down(session, message),
                 Command::Close { session } => self.close(session),

@@ -86,7 +86,7 @@ impl Scenario {
                 outcome.extend(self.tell(Event::Ready { session: self.session(worker), slots: 1 }));
                 outcome
             }
-            ["beat", worker] => self.tell(Event::Heartbeat { session: self.session(worker) }),
+            ["beat", worker] => self.tell(Event::Heartbeat { session: self.session(worker), device_use: None }),
             ["lost", worker] => self.tell(Event::SessionClosed { session: self.session(worker) }),
             ["dies", name] => self.tell(Event::WorkerDied { name: name.into() }),
             ["epoch", worker, place, loss] => {
@@ -226,7 +226,7 @@ impl Scenario {
             Command::Write(Write::AttemptEnded { key, failure: Some(class), .. }) => {
                 return Some(format!("{class} {}", place(key)));
             }
-            Command::Write(_) => return None,
+            Command::Write(_) | Command::Discard { .. } => return None,
             Command::Close { .. } => return Some("closed".into()),
             Command::Drained => return Some("drained".into()),
             Command::Reply(answer) => return Some(reply(answer)),

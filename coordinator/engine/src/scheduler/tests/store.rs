@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
@@ -60,6 +61,7 @@ pub struct FoldRow {
     pub value: Option<f64>,
     pub best_epoch: Option<Epoch>,
     pub attempts: Vec<AttemptRow>,
+    pub checkpoint: Option<Checkpoint>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -213,6 +215,7 @@ impl Store {
                     value: None,
                     best_epoch: None,
                     attempts: Vec::new(),
+                    checkpoint: None,
                 };
                 row.trials.push(TrialRow {
                     params,
@@ -289,6 +292,12 @@ impl Store {
                 assert!(next.contains(&record.epoch.0), "an epoch is recorded once and in order");
                 row.epochs.push(record);
             }
+            Write::Checkpoint { key, checkpoint, at: _ } => {
+                self.fold(key.study, key.trial, key.fold).checkpoint = Some(checkpoint);
+            }
+            Write::CheckpointDropped { study, trial, fold } => {
+                self.fold(study, trial, fold).checkpoint = None;
+            }
             Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
                 let external = self.study(study).new.spec.is_external();
                 assert!(
@@ -345,8 +354,15 @@ impl Store {
             failures,
             open: row.open().map(|open| {
                 let (lease_ms, renewed_at) = self.leases[&open.lease];
-                OpenAttempt { lease: open.lease, worker: open.worker.clone(), lease_ms, renewed_at }
+                OpenAttempt {
+                    lease: open.lease,
+                    start_epoch: open.start_epoch,
+                    worker: open.worker.clone(),
+                    lease_ms,
+                    renewed_at,
+                }
             }),
+            checkpoint: row.checkpoint.clone(),
             curve: curve(&row.live_rows()),
         }
     }
@@ -365,7 +381,9 @@ fn curve(rows: &[EpochRecord]) -> Vec<Option<f64>> {
 /// What a replay has to know of a write.
 fn step(write: &Write) -> Option<(StudyId, Step)> {
     Some(match *write {
-        Write::AttemptStarted { key, .. } => (key.study, Step::Started { trial: key.trial, fold: key.fold }),
+        Write::AttemptStarted { key, start_epoch, .. } => {
+            (key.study, Step::Started { trial: key.trial, fold: key.fold, after: start_epoch })
+        }
         Write::Epoch { study, record: EpochRecord { trial, fold, epoch, validation_loss, .. }, .. } => {
             (study, Step::Epoch { trial, fold, epoch, value: validation_loss.unwrap_or(f64::NAN) })
         }
