@@ -23,3 +23,7 @@ pub mod record;
 pub mod checkpoint;
 
 pub mod external;
+
+pub mod fleet;
+
+pub mod ledger;

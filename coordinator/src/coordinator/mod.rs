@@ -6,6 +6,7 @@ mod clock;
 mod create;
 mod offline;
 mod publish;
+mod recall;
 mod running;
 
 use std::collections::HashMap;
@@ -49,8 +50,16 @@ pub enum CoordinatorError {
     #[error("there is a study named `{0}` already; give this one another name")]
     NameTaken(String),
     /// The study is over.
-    #[error("the study `{0}` has ended; a study that has ended never changes")]
+    #[error("the study `{0}` has ended; `foldwise study extend {0} --trials N` lets it go on")]
     Ended(String),
+    /// There is no such worker.
+    #[error("there has never been a worker named `{name}`{}", list(.known))]
+    NoWorker {
+        /// What was asked for.
+        name: String,
+        /// Who there was.
+        known: Vec<String>,
+    },
     /// What was asked for cannot be; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),

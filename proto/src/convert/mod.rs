@@ -3,6 +3,7 @@
 mod common;
 mod event;
 mod external;
+mod fleet;
 mod hindsight;
 mod record;
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{
-    FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
+    DrainedWorker, FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
 };
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
+use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
+use foldwise_shared::spec::{BudgetSection, StudySpec};
 use foldwise_shared::state::{AttemptState, FailureClass, Rule, StudyState, TrialState};
 
 use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker};
@@ -15,7 +18,9 @@ use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker
 /// Everything that was written, as plain as possible.
 #[derive(Default)]
 pub struct Model {
-    pub studies: Vec<ModelStudy>,
+    /// By id, from 1; none in the place of one that was deleted.
+    studies: Vec<Option<ModelStudy>>,
+    drained_workers: BTreeMap<String, DrainedWorker>,
     workers: u32,
     leases: Vec<Lease>,
 }
@@ -27,7 +32,9 @@ struct Lease {
 }
 
 pub struct ModelStudy {
+    pub id: i64,
     new: NewStudy,
+    pub earlier_budgets: Vec<BudgetSection>,
     created_at: Millis,
     state: StudyState,
     message: Option<String>,
@@ -49,6 +56,7 @@ struct ModelFold {
     value: Option<f64>,
     best_epoch: Option<Epoch>,
     attempts: Vec<ModelAttempt>,
+    checkpoint: Option<Checkpoint>,
 }
 
 struct ModelAttempt {
@@ -73,14 +81,31 @@ impl Model {
         let time = Millis(10_000 + i64::from(c));
         if kind == 0 {
             let id = self.studies.len() as i64 + 1;
-            return (id <= 3).then(|| study(id, &format!("s{id}"), word(&["minimize", "maximize"], c)));
+            return (id <= 4).then(|| study(id, &format!("s{id}"), word(&["minimize", "maximize"], c)));
         }
         if kind == 1 {
             return Some(hello(a % 4));
         }
+        if kind == 13 {
+            let name = format!("w{}", b % 4);
+            if self.drained_workers.contains_key(&name) && a.is_multiple_of(2) {
+                return Some(Write::WorkerUndrained { name, at: time });
+            }
+            return Some(Write::WorkerDrained { name, handover: word(Handover::ALL, c), at: time });
+        }
         let place = at(a, self.studies.len())?;
-        let chosen = &self.studies[place as usize];
+        let chosen = self.studies[place as usize].as_ref()?;
         let id = i64::from(place) + 1;
+        if kind == 14 {
+            let mut spec = chosen.new.spec.clone();
+            let before = spec.budget.clone();
+            spec.budget.trials = Some(before.trials.unwrap_or_default() + b + 1);
+            spec.budget.wall_time = c.is_multiple_of(2).then(|| format!("{}s", c + 1));
+            return Some(Write::StudyExtended { study: StudyId(id), spec: Box::new(spec), before, at: time });
+        }
+        if kind == 15 {
+            return c.is_multiple_of(5).then_some(Write::StudyDeleted { study: StudyId(id), at: time });
+        }
         let message = c.is_multiple_of(2).then(|| format!("message {c}"));
         match kind {
             2 => {
@@ -96,7 +121,13 @@ impl Model {
                 return Some(Write::LeaseRenewed { lease, at: time });
             }
             3 => return Some(Write::RunningTime { study: StudyId(id), running_ms: b.into() }),
-            4 | 5 => return Some(trial(id, chosen.trials.len() as u32, b % 3 + 1)),
+            4 | 5 => {
+                let mut write = trial(id, chosen.trials.len() as u32, b % 3 + 1);
+                if let Write::Trial { parent, .. } = &mut write {
+                    *parent = at(c, chosen.trials.len()).filter(|_| a.is_multiple_of(2)).map(TrialNumber);
+                }
+                return Some(write);
+            }
             _ => {}
         }
         let number = at(b, chosen.trials.len())?;
@@ -117,6 +148,11 @@ impl Model {
         let open = fold.attempts.last().and_then(|attempt| attempt.open.as_ref());
         let newest_key = key(id, number, fold_index, newest);
         match kind {
+            16 if newest > 0 => {
+                let (bytes, digest) = (u64::from(b), format!("{a:064x}"));
+                let checkpoint = Checkpoint { epoch: Epoch(c % 9 + 1), digest, bytes };
+                Some(Write::Checkpoint { key: newest_key, checkpoint, at: time })
+            }
             7 => Some(Write::FoldState {
                 study: StudyId(id),
                 trial: TrialNumber(number),
@@ -163,15 +199,27 @@ impl Model {
 
     pub fn apply(&mut self, write: &Write) {
         match write {
-            Write::Study { study, at, .. } => self.studies.push(ModelStudy {
+            Write::Study { id, study, at } => self.studies.push(Some(ModelStudy {
+                id: id.0,
                 new: (**study).clone(),
+                earlier_budgets: Vec::new(),
                 created_at: *at,
                 state: StudyState::Running,
                 message: None,
                 running_ms: 0,
                 trials: Vec::new(),
                 decisions: Vec::new(),
-            }),
+            })),
+            Write::StudyExtended { study, spec, before, .. } => {
+                let study = self.study(*study);
+                study.new.spec = StudySpec::clone(spec);
+                study.earlier_budgets.push(before.clone());
+            }
+            Write::StudyDeleted { study, .. } => self.studies[study.0 as usize - 1] = None,
+            Write::WorkerDrained { name, handover, at } => {
+                self.drained_workers.insert(name.clone(), DrainedWorker { handover: *handover, at: *at });
+            }
+            Write::WorkerUndrained { name, .. } => drop(self.drained_workers.remove(name)),
             Write::StudyState { study, state, message, .. } => {
                 let study = self.study(*study);
                 (study.state, study.message) = (*state, message.clone());
@@ -182,12 +230,13 @@ impl Model {
                 // Only 0 to n - 1 can be chosen, so a gap does not count.
                 self.workers += u32::from(number == self.workers);
             }
-            Write::Trial { study, trial, params, origins, folds, at } => {
+            Write::Trial { study, trial, params, origins, folds, parent, at } => {
                 let fold = || ModelFold {
                     state: TrialState::Waiting,
                     value: None,
                     best_epoch: None,
                     attempts: Vec::new(),
+                    checkpoint: None,
                 };
                 let record = TrialRecord {
                     number: *trial,
@@ -200,6 +249,7 @@ impl Model {
                     created_at: *at,
                     finished_at: None,
                     folds: Vec::new(),
+                    parent: *parent,
                 };
                 let folds = (0..*folds).map(|_| fold()).collect();
                 self.study(*study).trials.push(ModelTrial { record, ending: None, decision: None, folds });
@@ -224,6 +274,7 @@ impl Model {
             Write::AttemptStarted { key, lease, worker, start_epoch, .. } => {
                 let open = Some(OpenAttempt {
                     lease: *lease,
+                    start_epoch: *start_epoch,
                     worker: WorkerInfo::clone(worker),
                     lease_ms: None,
                     renewed_at: Millis(0),
@@ -239,6 +290,10 @@ impl Model {
                 let EpochRecord { trial, fold, attempt, .. } = *record;
                 let key = AttemptKey { study: *study, trial, fold, attempt };
                 self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(*record);
+            }
+            Write::Checkpoint { key, checkpoint, .. } => self.fold(*key).checkpoint = Some(checkpoint.clone()),
+            Write::CheckpointDropped { study, trial, fold } => {
+                self.study(*study).trials[trial.0 as usize].folds[fold.0 as usize].checkpoint = None;
             }
             Write::Decision { study, trial, fold, epoch, decision, .. } => {
                 let found = DecisionRecord {
@@ -256,7 +311,17 @@ impl Model {
     }
 
     fn study(&mut self, id: StudyId) -> &mut ModelStudy {
-        &mut self.studies[id.0 as usize - 1]
+        self.studies[id.0 as usize - 1].as_mut().expect("a study that was not deleted")
+    }
+
+    /// Those that were not deleted.
+    pub fn studies(&self) -> impl Iterator<Item = &ModelStudy> {
+        self.studies.iter().flatten()
+    }
+
+    /// How many there ever were.
+    pub fn last_study(&self) -> i64 {
+        self.studies.len() as i64
     }
 
     fn fold(&mut self, key: AttemptKey) -> &mut ModelFold {
@@ -264,8 +329,8 @@ impl Model {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let studies = (1..).zip(&self.studies).map(|(id, study)| StudySnapshot {
-            id: StudyId(id),
+        let studies = self.studies().map(|study| StudySnapshot {
+            id: StudyId(study.id),
             spec: study.new.spec.clone(),
             data: study.new.data.clone(),
             state: study.state,
@@ -283,6 +348,7 @@ impl Model {
             studies,
             last_study: StudyId(self.studies.len() as i64),
             last_lease: LeaseId(self.leases.len() as i64),
+            drained_workers: self.drained_workers.clone(),
         }
     }
 }
@@ -310,7 +376,7 @@ fn decision(a: u32, c: u32) -> Decision {
 }
 
 impl ModelStudy {
-    pub fn record(&self, id: i64) -> StudyRecord {
+    pub fn record(&self) -> StudyRecord {
         let NewStudy { spec, spec_text, data } = &self.new;
         let mut trials = BTreeMap::new();
         let mut best: Option<Best> = None;
@@ -322,7 +388,7 @@ impl ModelStudy {
             }
         }
         StudyRecord {
-            id: StudyId(id),
+            id: StudyId(self.id),
             name: spec.study.name.clone(),
             state: self.state,
             message: self.message.clone(),
@@ -409,6 +475,7 @@ impl ModelFold {
             last_attempt: Attempt(self.attempts.len() as u32),
             failures,
             open: self.attempts.iter().find_map(|attempt| attempt.open.clone()),
+            checkpoint: self.checkpoint.clone(),
             curve: self.live().iter().map(|row| Some(row.validation_loss.unwrap_or(f64::NAN))).collect(),
         }
     }
