@@ -87,7 +87,13 @@ fn judgements(criterion: &mut Criterion) {
                 let early = Standing { fold: FoldIndex(0), curve: &best, finished: &[], ..standing };
                 group.bench_function(BenchmarkId::new(format!("{kind}: its rungs"), trials), |bencher| {
                     bencher.iter(|| {
-                        pruner.start(number, FoldIndex(0));
+                        pruner.start(&Standing {
+                            number,
+                            fold: FoldIndex(0),
+                            curve: &[],
+                            finished: &[],
+                            judged: false,
+                        });
                         black_box(pruner.epoch(black_box(&early)))
                     });
                 });

@@ -422,7 +422,7 @@ mod tests {
                 }
                 [at, values @ ..] => {
                     let (trial, fold) = place(at);
-                    steps.push(Step::Started { trial, fold });
+                    steps.push(Step::Started { trial, fold, after: Epoch(0) });
                     for (epoch, value) in (1..).map(Epoch).zip(values) {
                         let value = value.parse().expect(value);
                         steps.push(Step::Epoch { trial, fold, epoch, value });

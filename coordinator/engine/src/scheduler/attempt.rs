@@ -101,6 +101,7 @@ impl Scheduler {
     }
 
     pub(super) fn finished(&mut self, session: SessionId, key: AttemptKey, stopped: bool) {
+        self.unstick(session, key);
         if !self.is_open(session, key) {
             return;
         }
@@ -138,17 +139,21 @@ impl Scheduler {
         class: FailureClass,
         message: String,
     ) {
+        self.unstick(session, key);
         if !self.is_open(session, key) {
             return;
         }
-        if class == FailureClass::OutOfMemory {
-            self.leave_more_room(key);
+        match class {
+            FailureClass::OutOfMemory => self.leave_more_room(key),
+            FailureClass::Error if self.is_fruitless(key) => self.drop_checkpoint(key),
+            _ => {}
         }
         self.give_back(key, class, &message);
         self.send(session, ToWorker::EndRecorded { key });
     }
 
     pub(super) fn declined(&mut self, session: SessionId, key: AttemptKey, message: String) {
+        self.unstick(session, key);
         if !self.is_open(session, key) {
             return;
         }

@@ -29,11 +29,12 @@ impl Scheduler {
                 .map(|(incarnation, worker)| (worker.load(), incarnation.clone()))
                 .collect();
             free.sort_by(|(a, first), (b, second)| a.total_cmp(b).then_with(|| first.cmp(second)));
-            let mut leased = false;
+            let before = self.writes.len();
             for (_, incarnation) in free {
-                leased |= self.lease_one(&incarnation);
+                self.lease_one(&incarnation);
             }
-            if !leased {
+            // A trial that was made for one and turned out too large for it may fit another.
+            if self.writes.len() == before {
                 return;
             }
         }
@@ -76,8 +77,8 @@ impl Scheduler {
     }
 
     /// Leases one fold to a worker: of the study that comes first by its priority and then has the fewest in training.
-    fn lease_one(&mut self, incarnation: &str) -> bool {
-        let Some(worker) = self.workers.get(incarnation) else { return false };
+    fn lease_one(&mut self, incarnation: &str) {
+        let Some(worker) = self.workers.get(incarnation) else { return };
         let mut studies: Vec<(Reverse<i32>, u32, StudyId)> = self
             .studies
             .values()
@@ -89,17 +90,16 @@ impl Scheduler {
         for (_, _, study) in studies {
             if let Some((trial, fold)) = self.next_fold(incarnation, study) {
                 self.lease(incarnation, study, trial, fold);
-                return true;
+                return;
             }
         }
-        false
     }
 
     fn next_fold(&mut self, incarnation: &str, id: StudyId) -> Option<(TrialNumber, FoldIndex)> {
         self.free_epochs(id);
         let study = self.studies.get(&id)?;
         let worker = self.workers.get(incarnation)?;
-        let fits = |(trial, _): &(TrialNumber, FoldIndex)| worker.has_room_for(study, *trial);
+        let fits = |(trial, _): &(TrialNumber, FoldIndex)| self.has_room(worker, study, *trial);
         let races = study.races();
         if let Some(found) = study.waiting(races).find(fits) {
             return Some(found);
@@ -110,13 +110,13 @@ impl Scheduler {
             && study.has_epochs()
             && let Some(trial) = self.create_trial(id)
         {
-            let worker = self.workers.get(incarnation)?;
-            return worker.has_room_for(self.studies.get(&id)?, trial).then_some((trial, FoldIndex(0)));
+            let (study, worker) = (self.studies.get(&id)?, self.workers.get(incarnation)?);
+            return self.has_room(worker, study, trial).then_some((trial, FoldIndex(0)));
         }
         // No other trial can fill the slot, so the race is over.
         let (study, worker) = (self.studies.get(&id)?, self.workers.get(incarnation)?);
         let over = races && study.spec.data.release == Release::Auto;
-        study.waiting(false).find(|(trial, _)| over && worker.has_room_for(study, *trial))
+        study.waiting(false).find(|(trial, _)| over && self.has_room(worker, study, *trial))
     }
 
     pub(super) fn create_trial(&mut self, id: StudyId) -> Option<TrialNumber> {

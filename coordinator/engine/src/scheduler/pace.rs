@@ -1,6 +1,6 @@
 //! A worker that is alive and makes no progress: noticed from the time that its own epochs take.
 
-use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis};
+use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis, SessionId};
 use foldwise_shared::state::FailureClass;
 
 use super::Scheduler;
@@ -84,6 +84,13 @@ impl Scheduler {
                 worker.stuck.insert(key);
             }
             self.give_back(key, FailureClass::Lost, &message);
+        }
+    }
+
+    /// An attempt that made no progress has ended after all.
+    pub(super) fn unstick(&mut self, session: SessionId, key: AttemptKey) {
+        if let Some(worker) = self.worker_of(session) {
+            worker.stuck.remove(&key);
         }
     }
 

@@ -24,18 +24,17 @@ impl Shape {
     }
 }
 
-impl Worker {
-    /// Whether it has the memory for one more fold of this trial, as far as one can know.
-    pub fn has_room_for(&self, study: &Study, trial: TrialNumber) -> bool {
-        if self.room.is_empty() {
+impl Scheduler {
+    /// Whether a worker has the memory for one more fold of this trial, as far as one can know.
+    pub(super) fn has_room(&self, worker: &Worker, study: &Study, trial: TrialNumber) -> bool {
+        if worker.room.is_empty() {
             return true;
         }
-        let own = Shape::of(study, trial).and_then(|shape| self.room.get(&shape));
-        own.is_none_or(|room| self.attempts.len() < *room)
+        let shape_of = |key: &AttemptKey| Shape::of(self.studies.get(&key.study)?, key.trial);
+        let shapes = worker.attempts.iter().filter_map(shape_of).chain(Shape::of(study, trial));
+        shapes.filter_map(|shape| worker.room.get(&shape)).all(|room| worker.attempts.len() < *room)
     }
-}
 
-impl Scheduler {
     /// The memory of a worker's device was too short for this attempt beside the others there.
     pub(super) fn leave_more_room(&mut self, key: AttemptKey) {
         let Some(study) = self.studies.get(&key.study) else { return };

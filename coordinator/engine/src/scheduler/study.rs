@@ -221,7 +221,9 @@ impl Study {
 
     /// Whether the epochs that a fold still needs are left in the budget.
     fn can_afford(&self, fold: &Fold) -> bool {
-        self.can_reserve(self.spec.epochs().saturating_sub(fold.checkpoint_epoch().0))
+        // Who asks for a trial gets all of its folds or none.
+        let needed = self.spec.lease_epochs().saturating_sub(fold.checkpoint_epoch().0);
+        self.can_reserve(needed)
     }
 
     /// Milliseconds until the wall-time budget is used up; none without one.

@@ -78,7 +78,13 @@ impl Bench {
 
     fn start(&mut self, trial: u32, fold: u32) {
         self.fold(trial, fold).curve.clear();
-        self.pruner.start(TrialNumber(trial), FoldIndex(fold));
+        self.pruner.start(&Standing {
+            number: TrialNumber(trial),
+            fold: FoldIndex(fold),
+            curve: &[],
+            finished: &[],
+            judged: false,
+        });
     }
 
     fn with<T>(

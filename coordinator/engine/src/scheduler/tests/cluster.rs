@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash};
 
-use foldwise_shared::ids::{AttemptKey, Millis, SessionId};
+use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId};
 use foldwise_shared::state::StudyState;
 
 use super::super::*;
@@ -121,6 +122,7 @@ impl World {
     pub fn run(&mut self) {
         while self.step() {}
         invariants::every_study_ended(&self.store);
+        invariants::only_complete_folds_keep_checkpoints(&self.store);
         invariants::every_epoch_ever_acknowledged_is_stored_once(&self.store);
         invariants::a_replay_comes_to_the_recorded_decisions(&self.store);
     }
@@ -209,6 +211,11 @@ impl World {
     /// The coordinator handles an event, checks everything, and sends what it has to.
     pub fn tell(&mut self, event: Event) {
         let word = Word::of(&event, &self.scheduler);
+        let uploaded = match &event {
+            Event::Checkpoint { checkpoint, .. } => Some(checkpoint.digest.clone()),
+            _ => None,
+        };
+        self.store.artifacts.extend(uploaded.clone());
         let commands = self.scheduler.handle(self.now, event.clone());
         self.handled += 1;
         if let Some(log) = &mut self.log {
@@ -244,8 +251,14 @@ impl World {
         }
         for command in commands {
             match command {
-                Command::Write(_) | Command::Discard { .. } => {}
-                Command::Reply(answer) => self.answer = Some(answer),
+                Command::Write(_) => {}
+                Command::Discard { digest } => self.store.discard(&digest),
+                Command::Reply(answer) => {
+                    if let (Some(digest), Err(_)) = (&uploaded, &answer) {
+                        self.store.discard(digest);
+                    }
+                    self.answer = Some(answer);
+                }
                 Command::Send { session, message } => self.send_down(session, message),
                 Command::Close { session } => self.close(session),
                 Command::Drained => self.later(500, Happening::Restart { forget_workers: false }),
@@ -285,6 +298,7 @@ impl World {
         let (scheduler, commands) = Scheduler::restore(self.store.snapshot(), options, self.now);
         self.scheduler = scheduler;
         self.apply(&commands);
+        self.store.sweep();
         for (id, study) in &self.store.studies {
             for number in 0..study.trials.len() {
                 invariants::check_trial(&self.store, *id, foldwise_shared::ids::TrialNumber(number as u32));
@@ -379,11 +393,28 @@ impl World {
             ToWorker::Assign(assignment) => Some(assignment.key),
             _ => None,
         };
+        let recorded = match &message {
+            ToWorker::EpochRecorded { key, epoch } => Some((*key, *epoch)),
+            _ => None,
+        };
         let before = self.processes[index].outbox.len();
         self.processes[index].hear(message);
         self.send_new(index, before);
         if let Some(key) = assigned {
             self.train_later(index, key);
+        }
+        if let Some((key, epoch)) = recorded {
+            self.upload(index, key, epoch);
+        }
+    }
+
+    /// A worker may store how far it is. That takes a while, and it may be too late then.
+    fn upload(&mut self, index: usize, key: AttemptKey, epoch: Epoch) {
+        let incarnation = self.processes[index].info.incarnation.clone();
+        if self.rng.chance(50) {
+            let checkpoint = Checkpoint { epoch, digest: format!("{key} after {epoch}"), bytes: 1 };
+            let delay = self.rng.pick(&[1, 20, 500, 5_000]);
+            self.later(delay, Happening::Say(Event::Checkpoint { incarnation, key, checkpoint }));
         }
     }
 

@@ -35,7 +35,8 @@ impl World {
             80..85 => self.oversleep(),
             85..88 => self.drain(),
             88..90 => self.double_hello(index),
-            90..98 => self.pause(),
+            90..95 => self.pause(),
+            95..98 => self.hang(index),
             _ => {
                 let study = self.any_study();
                 self.tell(Event::StopStudy(study));
@@ -77,6 +78,13 @@ impl World {
         if let Some(key) = self.processes[index].tasks.keys().next().copied() {
             self.processes[index].end(key, Say::Failed(class));
             self.send_new(index, before);
+        }
+    }
+
+    /// A driver hangs: the process is alive and trains no more.
+    fn hang(&mut self, index: usize) {
+        if let Some(task) = self.processes[index].tasks.values_mut().next() {
+            task.hung = true;
         }
     }
 

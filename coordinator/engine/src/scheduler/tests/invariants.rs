@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis, SessionId, StudyId, TrialNumber};
+use foldwise_shared::spec::Keep;
 use foldwise_shared::state::{AttemptState, StudyState, TrialState};
 
 use super::super::*;
@@ -58,6 +59,7 @@ pub fn check(step: &Step, seals: &mut Seals) {
     a_message_of_a_dead_attempt_changes_nothing(step);
     budgets_are_never_exceeded(step);
     next_deadline_is_honest(step);
+    every_checkpoint_has_its_file(step);
     the_scheduler_agrees_with_the_store(step.store, step.scheduler);
     a_drained_worker_gets_no_fold(step);
     let touched = touched(step.commands);
@@ -112,8 +114,33 @@ fn one_live_row_per_fold_epoch(fold: &FoldRow) {
     let rows = fold.live_rows();
     let epochs: BTreeSet<_> = rows.iter().map(|row| row.epoch).collect();
     assert_eq!(epochs.len(), rows.len(), "{rows:?}");
-    let newest = fold.attempts.last().map_or(&[][..], |attempt| &attempt.epochs);
-    assert_eq!(rows, newest, "the newest attempt alone counts where every attempt starts afresh");
+    let Some(newest) = fold.attempts.last() else { return };
+    if newest.worker.device != "external" {
+        let without_a_gap = rows.iter().zip(1..).all(|(row, epoch)| row.epoch.0 == epoch);
+        assert!(without_a_gap, "what goes on from a checkpoint goes on where that ends: {rows:?}");
+    }
+    let (older, own) = rows.split_at(rows.len() - newest.epochs.len());
+    assert_eq!(own, newest.epochs, "all epochs of the newest attempt are live");
+    assert!(older.iter().all(|row| row.epoch <= newest.start_epoch), "and of older ones those before it");
+}
+
+/// A fold that can go on from a checkpoint finds the file.
+fn every_checkpoint_has_its_file(step: &Step) {
+    for checkpoint in step.store.checkpoints() {
+        assert!(step.store.artifacts.contains(&checkpoint.digest), "{}", checkpoint.digest);
+    }
+}
+
+/// Nothing stays that nobody needs.
+pub fn only_complete_folds_keep_checkpoints(store: &Store) {
+    let kept: BTreeSet<String> = store.checkpoints().map(|checkpoint| checkpoint.digest.clone()).collect();
+    assert_eq!(store.artifacts, kept);
+    for study in store.studies.values() {
+        for fold in study.trials.iter().flat_map(|trial| &trial.folds) {
+            let may = fold.state == TrialState::Complete && study.new.spec.checkpoint.keep == Keep::All;
+            assert!(may || fold.checkpoint.is_none(), "{fold:?}");
+        }
+    }
 }
 
 fn every_acknowledged_epoch_is_stored_once(step: &Step) {
@@ -209,9 +236,10 @@ fn fold_value_is_the_best_of_its_curve(fold: &FoldRow) {
         return;
     }
     let at = fold.best_epoch.expect("and its epoch");
-    assert_eq!(attempt.epochs[at.0 as usize - 1].validation_loss, Some(value));
-    assert!(attempt.epochs.iter().all(|row| row.validation_loss.is_some() && !row.diverged));
-    let losses = || attempt.epochs.iter().filter_map(|row| row.validation_loss);
+    let rows = fold.live_rows();
+    assert_eq!(rows[at.0 as usize - 1].validation_loss, Some(value));
+    assert!(rows.iter().all(|row| row.validation_loss.is_some() && !row.diverged));
+    let losses = || rows.iter().filter_map(|row| row.validation_loss);
     // The least or, where more is better, the greatest.
     assert!(losses().all(|loss| loss >= value) || losses().all(|loss| loss <= value));
 }
@@ -276,7 +304,7 @@ fn a_refusal_changes_nothing(step: &Step) {
     if !step.commands.iter().any(ends) {
         let is_time = |command: &Command| matches!(command, Command::Write(Write::RunningTime { .. }));
         let writes: Vec<_> = step.commands.iter().filter(|command| !is_time(command)).collect();
-        assert_eq!(writes.len(), 1, "{:?}", step.event);
+        assert_eq!(writes.len(), 1, "{:?}: {writes:?}", step.event);
     }
 }
 
@@ -345,6 +373,7 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
                     "trial {number} fold {index}"
                 );
                 assert_eq!(fold.open.is_some(), stored.open().is_some());
+                assert_eq!(fold.checkpoint, stored.checkpoint, "trial {number} fold {index}");
                 let Some(open) = &fold.open else { continue };
                 let fold_index = FoldIndex(index as u32);
                 let key = AttemptKey { study: *id, trial: *number, fold: fold_index, attempt: open.attempt };

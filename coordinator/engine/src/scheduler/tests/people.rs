@@ -57,7 +57,8 @@ impl World {
             return;
         }
         let force = self.rng.chance(50);
-        self.tell(Event::DeleteStudy { study, force, artifacts: vec!["digest".into()] });
+        let artifacts = self.store.artifacts_of(study);
+        self.tell(Event::DeleteStudy { study, force, artifacts });
     }
 
     fn retry(&mut self, study: StudyId) {

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use foldwise_shared::ids::{FoldIndex, TrialNumber};
-use foldwise_shared::spec::{Objective, Release, SamplerKind, StudySpec, with_pruner};
+use foldwise_shared::spec::{Keep, Objective, Release, SamplerKind, StudySpec, with_pruner};
 use foldwise_shared::state::Direction;
 
 use super::super::{DataInfo, NewStudy};
@@ -213,5 +213,7 @@ pub fn random_spec(rng: &mut Rng) -> StudySpec {
     if rng.chance(25) {
         make_external(&mut spec);
     }
+    spec.checkpoint.keep =
+        rng.pick(&[Keep::Unfinished, Keep::Unfinished, Keep::Unfinished, Keep::None, Keep::All]);
     spec
 }

@@ -27,6 +27,8 @@ pub struct Task {
     eager: bool,
     trained: u32,
     stop_after_epoch: bool,
+    /// It makes no progress any more, until it is told to stop.
+    pub hung: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +94,10 @@ impl Process {
                 let nature = Nature::of(&assignment.spec, key.trial);
                 let epochs = assignment.spec.epochs();
                 let eager = epochs > 1 && (key.trial.0 + key.fold.0).is_multiple_of(4);
-                self.tasks.insert(key, Task { nature, epochs, eager, trained: 0, stop_after_epoch: false });
+                let trained = assignment.start_epoch().0;
+                assert!(trained <= epochs, "{key} goes on after its end");
+                let task = Task { nature, epochs, eager, trained, stop_after_epoch: false, hung: false };
+                self.tasks.insert(key, task);
             }
             ToWorker::Stop { key, after_epoch: false } => self.end(key, Say::Finished { stopped: true }),
             ToWorker::Stop { key, after_epoch: true } => {
@@ -121,12 +126,21 @@ impl Process {
     /// Trains one more epoch; false if the task is over or gone.
     pub fn train(&mut self, key: AttemptKey) -> bool {
         let Some(task) = self.tasks.get_mut(&key) else { return false };
+        if task.hung {
+            return false;
+        }
+        let enough = if task.eager { task.epochs - 1 } else { task.epochs };
+        if task.trained >= enough {
+            // Its checkpoint was stored and its end was not.
+            self.end(key, Say::Finished { stopped: false });
+            return false;
+        }
         task.trained += 1;
         let validation_loss = task.nature.loss(key.fold, task.trained);
         let epoch = Epoch(task.trained);
         let report =
             EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
-        let last = task.trained == task.epochs || (task.eager && task.trained == task.epochs - 1);
+        let last = task.trained == enough;
         let stopped = task.stop_after_epoch && !last;
         self.outbox.push_back(Message { key, word: Say::Epoch(report) });
         if validation_loss.is_nan() && key.fold.0.is_multiple_of(2) {

@@ -2,20 +2,22 @@
 //!
 //! What happens: `join a 2` (hello and two slots), `back a 0/0#1 ..` (hello on a new stream, holding these),
 //! `beat a`, `lost a` (its stream closes), `dies a`, `epoch a 0/0#1 0.5` (the next epoch; a number before a colon
-//! is the epoch), `end a 0/0#1`, `stopped a 0/0#1`, `fail a 0/0#1 error`, `decline a 0/0#1`, `wait 30s` (all ticks
+//! is the epoch), `keep a 0/0#1 2` (its checkpoint after epoch 2 is stored), `beats a 6` (six heartbeats, one every 10 s),
+//! `end a 0/0#1`, `stopped a 0/0#1`, `fail a 0/0#1 error`, `decline a 0/0#1`, `wait 30s` (all ticks
 //! that are due), `late 30s` (time passes unnoticed), `overslept 30s`, `pause`, `unpause`, `stop`, `drain`,
 //! `restart`, `restart forget` or `recorded` (what becomes of leases); `ask a 60s`, `report 1 0/0:2 0.5` (lease 1, epoch 2 of fold 0 of trial 0; `last` ends the
 //! fold), `tell 1 0 0.5` (also `reported`, `failed`, `diverged`, `stopped`, `back`), `renew 1 0`, `enqueue {..}`,
 //! `add {..} 0.5`; the lease `-` is not named; `extend trials=2 epochs=9 time=5s`, `delete`, `delete force`, `retry 0`,
 //! `cancel 0` (a trial), `drain a`, `drain a after-folds`, `undrain a`, `workers`, `second 5` (another study of that priority).
 //!
-//! What comes of it: `a trains 0/0#1`, `a stops 0/0#1`, `a stops 0/0#1 after the epoch`, `a drops 0/0#1` (revoked),
+//! What comes of it: `a trains 0/0#1`, `a trains 0/0#2 after 3`, `discards 0/0#1 after 3` (a checkpoint), `a stops 0/0#1`, `a stops 0/0#1 after the epoch`, `a drops 0/0#1` (revoked),
 //! `ok` (recorded), `closed`, `drained`, `trial 0 complete 0.5`, `trial 0 pruned`, `study ended`, and
 //! `lost 0/0#1` for an attempt that failed; `lease 1 of trial 0 folds 0 1`, `go on`, `it is stopping`, or the kind of a
 //! refusal.
 
 use std::collections::BTreeMap;
 
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::external::{Told, TrialReport};
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
@@ -88,12 +90,32 @@ impl Scenario {
                 outcome.extend(self.tell(Event::Ready { session: self.session(worker), slots: 1 }));
                 outcome
             }
-            ["beat", worker] => self.tell(Event::Heartbeat { session: self.session(worker), device_use: None }),
+            ["beat", worker] => {
+                self.tell(Event::Heartbeat { session: self.session(worker), device_use: None })
+            }
+            ["keep", worker, place, epoch] => {
+                let (incarnation, key, digest) =
+                    (worker.into(), key(place), format!("{place} after {epoch}"));
+                let checkpoint = Checkpoint { epoch: Epoch(number(epoch)), digest, bytes: 1 };
+                self.tell(Event::Checkpoint { incarnation, key, checkpoint })
+            }
+            ["beats", worker, times] => {
+                let mut outcome = Vec::new();
+                for _ in 0..number(times) {
+                    outcome.extend(self.wait(10_000));
+                    let session = self.session(worker);
+                    outcome.extend(self.tell(Event::Heartbeat { session, device_use: None }));
+                }
+                outcome
+            }
             ["lost", worker] => self.tell(Event::SessionClosed { session: self.session(worker) }),
             ["dies", name] => self.tell(Event::WorkerDied { name: name.into() }),
             ["epoch", worker, place, loss] => {
                 let key = key(place);
-                let recorded = self.store.attempt(key).map_or(0, |attempt| attempt.epochs.len() as u32);
+                let recorded = self
+                    .store
+                    .attempt(key)
+                    .map_or(0, |attempt| attempt.start_epoch.0 + attempt.epochs.len() as u32);
                 let (epoch, loss) = match loss.split_once(':') {
                     Some((epoch, loss)) => (number(epoch), loss),
                     None => (recorded + 1, loss),
@@ -264,8 +286,8 @@ impl Scenario {
                 return Some(format!("{class} {}", place(key)));
             }
             Command::Write(Write::StudyDeleted { .. }) => return Some("deleted".into()),
-            Command::Discard { digest } => return Some(format!("{digest} goes")),
             Command::Write(_) => return None,
+            Command::Discard { digest } => return Some(format!("discards {digest}")),
             Command::Close { .. } => return Some("closed".into()),
             Command::Drained => return Some("drained".into()),
             Command::Reply(answer) => return Some(reply(answer)),
@@ -274,7 +296,10 @@ impl Scenario {
         let worker = self.sessions.iter().find(|(_, of)| **of == session).map_or("?", |(worker, _)| worker);
         Some(match message {
             ToWorker::Welcome { .. } => return None,
-            ToWorker::Assign(assignment) => format!("{worker} trains {}", place(assignment.key)),
+            ToWorker::Assign(assignment) => match assignment.start_epoch() {
+                Epoch(0) => format!("{worker} trains {}", place(assignment.key)),
+                epoch => format!("{worker} trains {} after {epoch}", place(assignment.key)),
+            },
             ToWorker::Stop { key, after_epoch: false } => format!("{worker} stops {}", place(key)),
             ToWorker::Stop { key, after_epoch: true } => {
                 format!("{worker} stops {} after the epoch", place(key))

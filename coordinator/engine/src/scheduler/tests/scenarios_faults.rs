@@ -250,3 +250,121 @@ fn a_restart_does_not_forget_what_is_to_stop() {
          stopped a 0/0#1 => trial 0 cancelled, study ended, ok",
     );
 }
+
+#[test]
+fn a_fold_that_moves_goes_on_from_its_checkpoint() {
+    let long = |spec: &mut StudySpec| {
+        one_fold(1)(spec);
+        spec.train.epochs = Some(4);
+    };
+    let mut scenario = check(
+        long,
+        "join a 1          => a trains 0/0#1
+         epoch a 0/0#1 0.5 => ok
+         epoch a 0/0#1 0.4 => ok
+         keep a 0/0#1 1    => done
+         keep a 0/0#1 2    => discards 0/0#1 after 1, done
+         epoch a 0/0#1 0.3 => ok
+         keep a 0/0#1 1    => Repeated
+         keep a 0/0#1 4    => OutOfRange
+         keep b 0/0#1 2    => LeaseGone
+         wait 60s          =>
+         join b 1          => lost 0/0#1, a drops 0/0#1, b trains 0/0#2 after 2
+         keep a 0/0#1 3    => LeaseGone
+         epoch b 0/0#2 1:9 => error 0/0#2, b drops 0/0#2, b trains 0/0#3 after 2",
+    );
+    // Live are epochs 1 and 2 of the first attempt, and what the last one makes of the others.
+    scenario.play(
+        "restart           =>
+         back b 0/0#3      =>
+         epoch b 0/0#3 0.6 => ok
+         epoch b 0/0#3 0.7 => ok
+         end b 0/0#3       => trial 0 complete 0.4, study ended, discards 0/0#1 after 2, ok",
+    );
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_dropped() {
+    let long = |spec: &mut StudySpec| {
+        one_fold(1)(spec);
+        spec.retry.error = 2;
+    };
+    check(
+        long,
+        "join a 1           => a trains 0/0#1
+         epoch a 0/0#1 0.5  => ok
+         keep a 0/0#1 1     => done
+         fail a 0/0#1 error => error 0/0#1, ok, a trains 0/0#2 after 1
+         fail a 0/0#2 error => error 0/0#2, discards 0/0#1 after 1, ok, a trains 0/0#3",
+    );
+}
+
+#[test]
+fn what_a_fold_still_needs_is_reserved_and_no_more() {
+    let tight = |spec: &mut StudySpec| {
+        one_fold(1)(spec);
+        (spec.train.epochs, spec.budget.total_epochs) = (Some(4), Some(5));
+    };
+    check(
+        tight,
+        "join a 1          => a trains 0/0#1
+         epoch a 0/0#1 0.5 => ok
+         keep a 0/0#1 1    => done
+         epoch a 0/0#1 0.4 => ok
+         fail a 0/0#1 preempted => preempted 0/0#1, ok, a trains 0/0#2 after 1
+         epoch a 0/0#2 0.4 => ok
+         epoch a 0/0#2 0.3 => ok
+         epoch a 0/0#2 0.2 => ok
+         end a 0/0#2       => trial 0 complete 0.2, study ended, discards 0/0#1 after 1, ok",
+    );
+}
+
+#[test]
+fn a_worker_without_progress_is_told_to_stop_and_gets_nothing_until_it_has() {
+    check(
+        one_fold(2),
+        "join a 1          => a trains 0/0#1
+         epoch a 0/0#1 0.5 => ok
+         beats a 29        =>
+         beats a 1         => lost 0/0#1, a stops 0/0#1
+         beats a 9         =>
+         join b 1          => b trains 0/0#2
+         back a 0/0#1      => closed, a stops 0/0#1
+         stopped a 0/0#1   => a drops 0/0#1, a trains 1/0#1",
+    );
+}
+
+#[test]
+fn where_memory_was_short_fewer_folds_run_side_by_side() {
+    check(
+        one_fold(6),
+        "join a 3 => a trains 0/0#1, a trains 1/0#1, a trains 2/0#1
+         fail a 1/0#1 out-of-memory => out-of-memory 1/0#1, ok
+         epoch a 0/0#1 0.5 => ok
+         epoch a 0/0#1 0.4 => ok
+         end a 0/0#1       => trial 0 complete 0.4, ok, a trains 1/0#2
+         join b 1          => b trains 3/0#1",
+    );
+}
+
+#[test]
+fn the_folds_of_a_trial_run_apart() {
+    check(
+        |spec| {
+            spec.budget.trials = Some(1);
+            spec.data.folds = Some(4);
+        },
+        "join a 2 => a trains 0/0#1, a trains 0/1#1
+         join b 3 => b trains 0/2#1, b trains 0/3#1",
+    );
+    check(
+        |spec| {
+            spec.budget.trials = Some(3);
+            spec.data.folds = Some(2);
+        },
+        "pause    => study paused
+         join a 2 =>
+         join b 2 =>
+         unpause  => study running, a trains 0/0#1, b trains 0/1#1, a trains 1/0#1, b trains 1/1#1",
+    );
+}

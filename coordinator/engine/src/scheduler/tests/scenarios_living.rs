@@ -108,7 +108,7 @@ fn a_study_that_is_over_can_be_deleted() {
          unpause           => study running
          end a 0/0#1       => trial 0 complete 0.5, study ended, ok
          second 0          => a trains 2:0/0#1
-         delete            => deleted, a1 goes, done",
+         delete            => deleted, discards a1, done",
     );
 }
 
@@ -118,7 +118,7 @@ fn with_force_what_runs_is_taken_from_its_workers() {
         one_fold,
         "join a 1          => a trains 0/0#1
          second 0          =>
-         delete force      => deleted, a drops 0/0#1, a1 goes, done, a trains 2:0/0#1
+         delete force      => deleted, a drops 0/0#1, discards a1, done, a trains 2:0/0#1
          epoch a 0/0#1 1:1 => a drops 0/0#1",
     );
 }

@@ -28,6 +28,8 @@ pub struct Store {
     pub acknowledged: BTreeSet<(AttemptKey, Epoch)>,
     /// Trials as they were when they finished.
     pub sealed: Seals,
+    /// The files of artifacts, by digest.
+    pub artifacts: BTreeSet<String>,
 }
 
 pub type Seals = BTreeMap<(StudyId, TrialNumber), TrialRow>;
@@ -306,22 +308,25 @@ impl Store {
                 let row = self.fold(key.study, key.trial, key.fold);
                 assert_eq!(key.attempt.0 as usize, row.attempts.len() + 1, "attempts are numbered from 1");
                 assert_eq!(row.state, TrialState::Waiting, "{key} was leased");
+                let known = row.checkpoint.as_ref().map(|checkpoint| checkpoint.epoch).unwrap_or_default();
+                assert_eq!(start_epoch, known, "{key} goes on from what is stored");
                 let (state, epochs) = (AttemptState::Running, Vec::new());
                 row.attempts.push(AttemptRow { lease, worker, state, failure: None, start_epoch, epochs });
             }
             Write::AttemptEnded { key, state, failure, message: _, worker, value: _, epochs, at: _ } => {
                 let row = self.fold(key.study, key.trial, key.fold);
+                assert_eq!(epochs, row.live_rows().len() as u32, "{key}");
                 let row = row.attempts.get_mut(key.attempt.0 as usize - 1).expect("an attempt that exists");
                 assert_eq!(row.state, AttemptState::Running, "{key} ended twice");
                 assert_eq!(failure.is_some(), state == AttemptState::Failed, "{key}");
-                assert_eq!((worker, epochs), (row.worker.name.clone(), row.epochs.len() as u32), "{key}");
+                assert_eq!(worker, row.worker.name, "{key}");
                 (row.state, row.failure) = (state, failure);
             }
             Write::Epoch { study, record, worker } => {
                 let row =
                     self.fold(study, record.trial, record.fold).attempts.last_mut().expect("an attempt");
                 assert_eq!((worker, row.state), (row.worker.name.clone(), AttemptState::Running));
-                let before = row.epochs.last().map_or(0, |row| row.epoch.0);
+                let before = row.epochs.last().map_or(row.start_epoch.0, |row| row.epoch.0);
                 // Whoever asked for a trial may leave some out.
                 let next = if row.worker.device == "external" {
                     before + 1..u32::MAX
@@ -332,10 +337,17 @@ impl Store {
                 row.epochs.push(record);
             }
             Write::Checkpoint { key, checkpoint, at: _ } => {
-                self.fold(key.study, key.trial, key.fold).checkpoint = Some(checkpoint);
+                let row = self.fold(key.study, key.trial, key.fold);
+                let open = row.open().expect("what makes a checkpoint runs");
+                assert_eq!(key.attempt.0 as usize, row.attempts.len(), "{key} is the newest");
+                let recorded = open.epochs.last().map_or(open.start_epoch, |row| row.epoch);
+                assert!(checkpoint.epoch <= recorded, "a checkpoint of {key} from the future");
+                let before = row.checkpoint.replace(checkpoint.clone());
+                assert!(before.is_none_or(|before| before.epoch <= checkpoint.epoch), "{key} goes backwards");
             }
             Write::CheckpointDropped { study, trial, fold } => {
-                self.fold(study, trial, fold).checkpoint = None;
+                let dropped = self.fold(study, trial, fold).checkpoint.take();
+                assert!(dropped.is_some(), "fold {fold} of trial {trial} has no checkpoint");
             }
             Write::Decision { study, trial, fold, epoch, decision, at: _ } => {
                 let external = self.study(study).new.spec.is_external();
@@ -347,6 +359,31 @@ impl Store {
                 self.trial(study, trial).decisions.push((fold, epoch, decision));
             }
         }
+    }
+
+    /// The checkpoints that folds have.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
+        let trials = self.studies.values().flat_map(|study| &study.trials);
+        trials.flat_map(|trial| &trial.folds).filter_map(|fold| fold.checkpoint.as_ref())
+    }
+
+    /// Removes the file of an artifact, unless something refers to it.
+    pub fn discard(&mut self, digest: &str) {
+        if self.checkpoints().all(|checkpoint| checkpoint.digest != digest) {
+            self.artifacts.remove(digest);
+        }
+    }
+
+    /// The digests of the checkpoints of one study.
+    pub fn artifacts_of(&self, study: StudyId) -> Vec<String> {
+        let folds = self.studies.get(&study).into_iter().flat_map(|row| &row.trials).flat_map(|trial| &trial.folds);
+        folds.filter_map(|fold| Some(fold.checkpoint.as_ref()?.digest.clone())).collect()
+    }
+
+    /// Removes every file that nothing refers to, as at a start.
+    pub fn sweep(&mut self) {
+        let kept: BTreeSet<String> = self.checkpoints().map(|checkpoint| checkpoint.digest.clone()).collect();
+        self.artifacts.retain(|digest| kept.contains(digest));
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -398,13 +435,8 @@ impl Store {
             failures,
             open: row.open().map(|open| {
                 let (lease_ms, renewed_at) = self.leases[&open.lease];
-                OpenAttempt {
-                    lease: open.lease,
-                    start_epoch: open.start_epoch,
-                    worker: open.worker.clone(),
-                    lease_ms,
-                    renewed_at,
-                }
+                let (lease, worker, start_epoch) = (open.lease, open.worker.clone(), open.start_epoch);
+                OpenAttempt { lease, worker, start_epoch, lease_ms, renewed_at }
             }),
             checkpoint: row.checkpoint.clone(),
             curve: curve(&row.live_rows()),
