@@ -22,7 +22,8 @@ pub struct Model {
     studies: Vec<Option<ModelStudy>>,
     drained_workers: BTreeMap<String, DrainedWorker>,
     workers: u32,
-    leases: Vec<Lease>,
+    /// By id, from 1; none in the place of one that went with its study.
+    leases: Vec<Option<Lease>>,
 }
 
 struct Lease {
@@ -60,6 +61,7 @@ struct ModelFold {
 }
 
 struct ModelAttempt {
+    lease: LeaseId,
     open: Option<OpenAttempt>,
     failure: Option<FailureClass>,
     start: u32,
@@ -117,7 +119,9 @@ impl Model {
                 });
             }
             3 if a.is_multiple_of(2) => {
-                let lease = LeaseId(i64::from(at(b, self.leases.len())?) + 1);
+                let lease = at(b, self.leases.len())?;
+                self.leases[lease as usize].as_ref()?;
+                let lease = LeaseId(i64::from(lease) + 1);
                 return Some(Write::LeaseRenewed { lease, at: time });
             }
             3 => return Some(Write::RunningTime { study: StudyId(id), running_ms: b.into() }),
@@ -181,7 +185,8 @@ impl Model {
                 // As after a checkpoint: from any epoch of the live curve.
                 let start = at(a, fold.live().len() + 1)?;
                 let next = key(id, number, fold_index, newest + 1);
-                Some(started(next, lease as i64 + 1, self.leases[lease].worker.clone(), start))
+                let worker = self.leases[lease].as_ref()?.worker.clone();
+                Some(started(next, lease as i64 + 1, worker, start))
             }
             11 if open.is_some() => {
                 let state = word(&AttemptState::ALL[1..], a);
@@ -215,7 +220,13 @@ impl Model {
                 study.new.spec = StudySpec::clone(spec);
                 study.earlier_budgets.push(before.clone());
             }
-            Write::StudyDeleted { study, .. } => self.studies[study.0 as usize - 1] = None,
+            Write::StudyDeleted { study, .. } => {
+                let gone = self.studies[study.0 as usize - 1].take().expect("a study that was not deleted");
+                let kept: Vec<LeaseId> = self.studies().flat_map(ModelStudy::leases).collect();
+                for lease in gone.leases().filter(|lease| !kept.contains(lease)) {
+                    self.leases[lease.0 as usize - 1] = None;
+                }
+            }
             Write::WorkerDrained { name, handover, at } => {
                 self.drained_workers.insert(name.clone(), DrainedWorker { handover: *handover, at: *at });
             }
@@ -268,9 +279,11 @@ impl Model {
             }
             Write::Lease { worker, lease_ms, at, .. } => {
                 let worker = WorkerInfo::clone(worker);
-                self.leases.push(Lease { worker, lease_ms: *lease_ms, renewed_at: *at });
+                self.leases.push(Some(Lease { worker, lease_ms: *lease_ms, renewed_at: *at }));
             }
-            Write::LeaseRenewed { lease, at } => self.leases[lease.0 as usize - 1].renewed_at = *at,
+            Write::LeaseRenewed { lease, at } => {
+                self.leases[lease.0 as usize - 1].as_mut().expect("a lease").renewed_at = *at;
+            }
             Write::AttemptStarted { key, lease, worker, start_epoch, .. } => {
                 let open = Some(OpenAttempt {
                     lease: *lease,
@@ -279,7 +292,8 @@ impl Model {
                     lease_ms: None,
                     renewed_at: Millis(0),
                 });
-                let attempt = ModelAttempt { open, failure: None, start: start_epoch.0, epochs: Vec::new() };
+                let lease = *lease;
+                let attempt = ModelAttempt { lease, open, failure: None, start: start_epoch.0, epochs: Vec::new() };
                 self.fold(*key).attempts.push(attempt);
             }
             Write::AttemptEnded { key, failure, .. } => {
@@ -341,7 +355,7 @@ impl Model {
         let mut studies: Vec<StudySnapshot> = studies.collect();
         let trials = studies.iter_mut().flat_map(|study| &mut study.trials);
         for open in trials.flat_map(|trial| &mut trial.folds).filter_map(|fold| fold.open.as_mut()) {
-            let lease = &self.leases[open.lease.0 as usize - 1];
+            let lease = self.leases[open.lease.0 as usize - 1].as_ref().expect("a lease");
             (open.lease_ms, open.renewed_at) = (lease.lease_ms, lease.renewed_at);
         }
         Snapshot {
@@ -406,6 +420,12 @@ impl ModelStudy {
             epochs: self.curve(true).len() as u64,
             best,
         }
+    }
+
+    /// The leases of its attempts.
+    fn leases(&self) -> impl Iterator<Item = LeaseId> {
+        let folds = self.trials.iter().flat_map(|trial| &trial.folds);
+        folds.flat_map(|fold| &fold.attempts).map(|attempt| attempt.lease)
     }
 
     pub fn trials(&self) -> Vec<TrialRecord> {

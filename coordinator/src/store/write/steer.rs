@@ -50,7 +50,8 @@ pub(super) fn delete(tx: &Connection, study: StudyId, at: Millis) -> Result<(), 
         .query_map([study.0], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     one(tx, "DELETE FROM study WHERE id = ?1", [study.0], || format!("there is no study {study} to delete"))?;
-    let mut delete = tx.prepare("DELETE FROM lease WHERE id = ?1")?;
+    let unused = "DELETE FROM lease WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attempt WHERE lease_id = ?1)";
+    let mut delete = tx.prepare(unused)?;
     for lease in leases {
         delete.execute([lease])?;
     }

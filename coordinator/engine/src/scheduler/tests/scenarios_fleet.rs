@@ -90,3 +90,13 @@ fn who_falls_silent_is_said_to_be() {
          workers  => a silent 1/1 + b connected 1/1",
     );
 }
+
+#[test]
+fn a_fold_that_hangs_is_taken_from_a_drained_worker_too() {
+    check(
+        two_folds,
+        "join a 1            => a trains 0/0#1
+         drain a after-epoch => a stops 0/0#1 after the epoch, done
+         beats a 400         => lost 0/0#1, a stops 0/0#1",
+    );
+}
