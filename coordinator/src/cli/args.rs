@@ -16,7 +16,8 @@ use foldwise_shared::state::{StudyState, TrialState};
 pub use self::bench::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 pub use self::living::{
-    DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand, handover,
+    DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand,
+    handover,
 };
 pub use self::words::{Device, TrialOrder};
 
@@ -479,8 +480,21 @@ mod tests {
     fn every_flag_has_a_variable_that_kubernetes_does_not_set() {
         // What is measured or told is another thing at every call: no variable that lasts may say it.
         const SAID: [&str; 15] = [
-            "epoch", "value", "fold", "last", "values", "failed", "diverged", "reported", "stopped", "trials", "epochs",
-            "wall_time", "force", "now", "after_folds",
+            "epoch",
+            "value",
+            "fold",
+            "last",
+            "values",
+            "failed",
+            "diverged",
+            "reported",
+            "stopped",
+            "trials",
+            "epochs",
+            "wall_time",
+            "force",
+            "now",
+            "after_folds",
         ];
         fn check(command: &clap::Command) {
             for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {

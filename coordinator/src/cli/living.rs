@@ -125,7 +125,10 @@ pub(super) fn retry(args: &SteeredTrial) -> Result<(), CliError> {
         None => offline(args, |study| Event::RetryTrial { study, trial: *number, found: None })?,
     };
     external::print_now(&now)?;
-    say(&format!("trial {} tries the params of trial {number} once more; it counts in budget.trials", now.trial));
+    say(&format!(
+        "trial {} tries the params of trial {number} once more; it counts in budget.trials",
+        now.trial
+    ));
     next::show(&[next::shown(&next::place(source), study, now.trial)]);
     Ok(())
 }

@@ -103,7 +103,10 @@ pub fn unpause(place: &str, study: &str) -> Next {
 
 /// `foldwise study extend`
 pub fn extend(place: &str, study: &str) -> Next {
-    Next { command: format!("foldwise study extend {study}{place} --trials 10"), purpose: "go on with it all the same" }
+    Next {
+        command: format!("foldwise study extend {study}{place} --trials 10"),
+        purpose: "go on with it all the same",
+    }
 }
 
 /// `foldwise study list`
@@ -113,7 +116,10 @@ pub fn studies(place: &str) -> Next {
 
 /// `foldwise trial retry`
 pub fn retry(place: &str, study: &str, number: TrialNumber) -> Next {
-    Next { command: format!("foldwise trial retry {study} {number}{place}"), purpose: "try its params once more" }
+    Next {
+        command: format!("foldwise trial retry {study} {number}{place}"),
+        purpose: "try its params once more",
+    }
 }
 
 /// `foldwise worker list`
@@ -123,7 +129,10 @@ pub fn workers(place: &str) -> Next {
 
 /// `foldwise worker undrain`
 pub fn undrain(place: &str, name: &str) -> Next {
-    Next { command: format!("foldwise worker undrain {}{place}", quoted(name)), purpose: "give it folds again" }
+    Next {
+        command: format!("foldwise worker undrain {}{place}", quoted(name)),
+        purpose: "give it folds again",
+    }
 }
 
 /// The tables themselves.

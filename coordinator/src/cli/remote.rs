@@ -159,11 +159,7 @@ impl Remote {
     }
 
     /// A trial, the decisions about it and its attempts; none if the study has none of that number.
-    pub fn trial(
-        &self,
-        study: &str,
-        number: TrialNumber,
-    ) -> Result<Option<ShownTrial>, CliError> {
+    pub fn trial(&self, study: &str, number: TrialNumber) -> Result<Option<ShownTrial>, CliError> {
         let request = GetTrialRequest { study: study.to_owned(), number: number.0 };
         let Some(response) = self.find(async |client| client.get_trial(request).await)? else {
             return Ok(None);

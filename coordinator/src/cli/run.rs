@@ -136,7 +136,8 @@ fn compare(
     if earlier.contains(&given.spec.budget) {
         found.retain(|difference| !difference.key.starts_with("budget."));
     }
-    let budget_alone = !found.is_empty() && found.iter().all(|difference| difference.key.starts_with("budget."));
+    let budget_alone =
+        !found.is_empty() && found.iter().all(|difference| difference.key.starts_with("budget."));
     let mut lines: Vec<String> = found.iter().map(|difference| format!("  {difference}")).collect();
     if stored.data_digest != given.data.data_digest {
         lines.push(format!(
@@ -197,8 +198,7 @@ fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError
     let trials = reader.trials(study.id, &TrialQuery::default())?;
     let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
     let ledger = reader.ledger(study.id)?;
-    let summary =
-        Summary { spec: &spec, study: &study, trials: &trials, ledger: &ledger, database, elapsed };
+    let summary = Summary { spec: &spec, study: &study, trials: &trials, ledger: &ledger, database, elapsed };
     say(&format!("\n{}", summary.account()));
     let Some(best) = summary.best() else {
         return Err(CliError::Happened {

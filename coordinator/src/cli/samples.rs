@@ -8,11 +8,13 @@ use foldwise_shared::fleet::{FoldInTraining, WorkerRecord, WorkerState};
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::ledger::{Account, Ledger, LedgerRow};
 use foldwise_shared::record::{
-    AttemptRecord, Best, BestRecord, CallRecord, DecisionRecord, EpochRecord, Explanation, FoldRecord, LookRecord,
-    PeerRecord, ReplayRecord, StopRecord, StudyEvent, StudyRecord, TrialRecord,
+    AttemptRecord, Best, BestRecord, CallRecord, DecisionRecord, EpochRecord, Explanation, FoldRecord,
+    LookRecord, PeerRecord, ReplayRecord, StopRecord, StudyEvent, StudyRecord, TrialRecord,
 };
 use foldwise_shared::spec::{StudySpec, parse};
-use foldwise_shared::state::{AttemptState, Direction, FailureClass, Origin, Rule, Skip, StudyState, TrialState};
+use foldwise_shared::state::{
+    AttemptState, Direction, FailureClass, Origin, Rule, Skip, StudyState, TrialState,
+};
 use foldwise_shared::value::{ParamValue, Params};
 
 use super::live::LiveInfo;

@@ -106,11 +106,7 @@ impl Source {
     ///
     /// # Errors
     /// The study has no trial of that number.
-    pub fn trial(
-        &self,
-        study: &StudyRecord,
-        number: TrialNumber,
-    ) -> Result<ShownTrial, CliError> {
+    pub fn trial(&self, study: &StudyRecord, number: TrialNumber) -> Result<ShownTrial, CliError> {
         let found = match self {
             Self::File(reader) => match reader.trial(study.id, number)? {
                 Some(trial) => {

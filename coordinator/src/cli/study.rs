@@ -165,7 +165,9 @@ fn steer(named: &NamedStudy, steer: Steer) -> Result<(), CliError> {
         let place = next::place(&named.query.source);
         next::show(&match steer {
             Steer::Pause => vec![next::unpause(&place, &study.name)],
-            Steer::Unpause if named.query.source.coordinator.is_some() => vec![next::watch(&place, &study.name)],
+            Steer::Unpause if named.query.source.coordinator.is_some() => {
+                vec![next::watch(&place, &study.name)]
+            }
             Steer::Unpause => vec![next::resume(&place, &study.name)],
             Steer::Stop => vec![next::extend(&place, &study.name), next::trials(&place, &study.name)],
         });

@@ -30,7 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// No such study, or a coordinator that refuses.
 pub fn execute(args: &WatchArgs) -> Result<(), CliError> {
     if args.output.format == Format::Csv {
-        return Err(CliError::usage("a study that lives is no table of CSV; `-o json` gives a line an event"));
+        return Err(CliError::usage(
+            "a study that lives is no table of CSV; `-o json` gives a line an event",
+        ));
     }
     let source = Source::open(&args.source)?;
     let name = choose(source.studies()?, args.study.as_deref())?.name;
@@ -161,8 +163,10 @@ fn open(args: &WatchArgs, source: &Source, study: &StudyRecord) -> Result<Shown,
     let unfinished = [TrialState::Waiting, TrialState::Running, TrialState::Stopping];
     let order = TrialOrder { key: TrialSort::Number, descending: false };
     let trials = source.trials(study, &unfinished, order, None)?;
-    let at_work = |state: Option<WorkerState>| matches!(state, Some(WorkerState::Connected | WorkerState::Draining));
-    let workers = source.workers()?.into_iter().filter(|worker| at_work(worker.state)).map(|worker| worker.name);
+    let at_work =
+        |state: Option<WorkerState>| matches!(state, Some(WorkerState::Connected | WorkerState::Draining));
+    let workers =
+        source.workers()?.into_iter().filter(|worker| at_work(worker.state)).map(|worker| worker.name);
     let verbose = tracing::enabled!(tracing::Level::INFO);
     let plain = args.plain || !std::io::stdout().is_terminal();
     let kind = if plain { LiveKind::Lines { verbose } } else { LiveKind::choose(false, verbose) };

@@ -55,9 +55,10 @@ pub fn event_of(write: &Write) -> Option<(StudyId, StudyEvent)> {
             (*study, StudyEvent::StudyChanged { state: *state, message: message.clone() })
         }
         // For a watcher there is nothing more to come.
-        Write::StudyDeleted { study, .. } => {
-            (*study, StudyEvent::StudyChanged { state: StudyState::Ended, message: Some("it was deleted".into()) })
-        }
+        Write::StudyDeleted { study, .. } => (
+            *study,
+            StudyEvent::StudyChanged { state: StudyState::Ended, message: Some("it was deleted".into()) },
+        ),
         _ => return None,
     })
 }

@@ -142,7 +142,10 @@ impl StudyService for Studies {
         self.answer(&name).await
     }
 
-    async fn delete_study(&self, request: Request<v1::DeleteStudyRequest>) -> Answer<v1::DeleteStudyResponse> {
+    async fn delete_study(
+        &self,
+        request: Request<v1::DeleteStudyRequest>,
+    ) -> Answer<v1::DeleteStudyResponse> {
         let v1::DeleteStudyRequest { name, force } = request.into_inner();
         self.request(name, |study| Event::DeleteStudy { study, force, artifacts: Vec::new() }).await?;
         Ok(Response::new(v1::DeleteStudyResponse {}))
@@ -172,7 +175,10 @@ impl StudyService for Studies {
         self.workers(None).await
     }
 
-    async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Answer<v1::ListWorkersResponse> {
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Answer<v1::ListWorkersResponse> {
         let v1::DrainWorkerRequest { name, handover } = request.into_inner();
         let handover = match handover.as_str() {
             "" => Handover::default(),

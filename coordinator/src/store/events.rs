@@ -68,7 +68,9 @@ fn event(row: Logged) -> serde_json::Result<Option<StudyEvent>> {
     let mut take = |name: &str| detail.get_mut(name).map(Value::take).unwrap_or_default();
     let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
     Ok(Some(match kind.as_str() {
-        "trial-created" => StudyEvent::TrialCreated { trial, params: serde_json::from_value(take("params"))? },
+        "trial-created" => {
+            StudyEvent::TrialCreated { trial, params: serde_json::from_value(take("params"))? }
+        }
         "attempt-started" => {
             let (worker, device) = (text(take("worker")), text(take("device")));
             StudyEvent::AttemptStarted { trial, fold, attempt, worker, device }
@@ -79,7 +81,13 @@ fn event(row: Logged) -> serde_json::Result<Option<StudyEvent>> {
             match (state, take("failure"), take("value").as_f64()) {
                 (AttemptState::Complete, _, Some(value)) => {
                     let epochs = take("epochs").as_u64().and_then(|epochs| u32::try_from(epochs).ok());
-                    StudyEvent::FoldFinished { trial, fold, worker, value, epochs: epochs.unwrap_or_default() }
+                    StudyEvent::FoldFinished {
+                        trial,
+                        fold,
+                        worker,
+                        value,
+                        epochs: epochs.unwrap_or_default(),
+                    }
                 }
                 (AttemptState::Failed, class, _) => {
                     let (class, message) = (serde_json::from_value(class)?, text(take("message")));

@@ -53,7 +53,8 @@ fn ledger(tx: &Connection, study: StudyId) -> Result<Ledger, Fault> {
         .query_row([study.0], |row| row.get::<_, String>(0))
         .optional()?;
     let Some(spec) = spec else { return Ok(Ledger::default()) };
-    let spec = StudySpec::from_json(&spec).map_err(|error| Fault::Damaged(format!("study {study}: {error}")))?;
+    let spec =
+        StudySpec::from_json(&spec).map_err(|error| Fault::Damaged(format!("study {study}: {error}")))?;
     // Epochs up to the start of every newer attempt are live, as in the view `curve`.
     let mut query = tx.prepare_cached(
         "WITH span AS (

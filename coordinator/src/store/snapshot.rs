@@ -119,7 +119,8 @@ impl Loader {
     }
 
     fn params(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare(&format!("SELECT trial_id, name, kind, value FROM param WHERE {}", self.filter))?;
+        let mut query =
+            tx.prepare(&format!("SELECT trial_id, name, kind, value FROM param WHERE {}", self.filter))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("param", row.get(0)?)?.params.insert(row.get(1)?, param(row, 2)?);
@@ -128,11 +129,10 @@ impl Loader {
     }
 
     fn decisions(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query =
-            tx.prepare(&format!(
-                "SELECT d.trial_id, {DECISION} FROM decision AS d WHERE {} ORDER BY d.event_seq",
-                self.filter
-            ))?;
+        let mut query = tx.prepare(&format!(
+            "SELECT d.trial_id, {DECISION} FROM decision AS d WHERE {} ORDER BY d.event_seq",
+            self.filter
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("decision", row.get(0)?)?.decision.get_or_insert(decision(row, 1)?);

@@ -9,16 +9,23 @@ fn a_study_that_has_ended_is_extended_exported_and_deleted() {
     let scene = Scene::new();
     let file = Study { trials: 2, epochs: 2, ..Study::default() }.to_string();
     scene.write("study.toml", &file);
-    scene.foldwise("run study.toml --db study.db --workers 2").expect_code(0).expect_stderr(&["devices  ", " used"]);
+    scene
+        .foldwise("run study.toml --db study.db --workers 2")
+        .expect_code(0)
+        .expect_stderr(&["devices  ", " used"]);
     let database = scene.database("study.db");
-    let trials = "SELECT number, state, value, std, created_at, finished_at FROM trial WHERE number < 2 ORDER BY 1";
+    let trials =
+        "SELECT number, state, value, std, created_at, finished_at FROM trial WHERE number < 2 ORDER BY 1";
     let first = database.rows(trials);
 
     let refused = scene.foldwise("study extend e2e --epochs 5 --db study.db").expect_code(2);
     refused.expect_stderr(&["no budget.total_epochs", "budget.trials"]);
     scene.foldwise("study extend e2e --db study.db").expect_code(2).expect_stderr(&["--trials"]);
     let extended = scene.foldwise("study extend e2e --trials 1 --db study.db -o json").expect_code(0);
-    assert_eq!((&extended.json()["state"], &extended.json()["spec"]["budget"]["trials"]), (&"running".into(), &3.into()));
+    assert_eq!(
+        (&extended.json()["state"], &extended.json()["spec"]["budget"]["trials"]),
+        (&"running".into(), &3.into())
+    );
     extended.expect_stderr(&["budget.trials was 2, is 3", "foldwise resume e2e --db study.db"]);
     let before = "SELECT detail ->> '$.before.trials' FROM event WHERE kind = 'study-extended'";
     assert_eq!(database.number(before), 2);
@@ -26,7 +33,10 @@ fn a_study_that_has_ended_is_extended_exported_and_deleted() {
     // Its own file goes on with it, one with yet another budget does not.
     scene.write("other.toml", file.replace("trials = 2", "trials = 7"));
     let refused = scene.foldwise("run other.toml --db study.db --workers 1").expect_code(2);
-    refused.expect_stderr(&["budget.trials: 3 is stored, 7 is given", "foldwise study extend e2e --db study.db"]);
+    refused.expect_stderr(&[
+        "budget.trials: 3 is stored, 7 is given",
+        "foldwise study extend e2e --db study.db",
+    ]);
     scene.foldwise("run study.toml --db study.db --workers 1").expect_code(0);
     assert_eq!(database.rows(trials), first, "a finished trial never changes");
     assert_eq!(database.number("SELECT count(*) FROM trial WHERE state = 'complete'"), 3);
@@ -63,7 +73,8 @@ fn exports(scene: &Scene, database: &Database, place: &str) {
     let trials = database.number("SELECT count(*) FROM trial");
     assert_eq!(read.into_records().count() as i64, trials);
     let lines = scene.foldwise(&format!("study export e2e --format jsonl {place}")).expect_code(0).stdout;
-    let number = |line: &str| serde_json::from_str::<Json>(line).expect("JSON")["number"].as_i64().expect("a number");
+    let number =
+        |line: &str| serde_json::from_str::<Json>(line).expect("JSON")["number"].as_i64().expect("a number");
     assert_eq!(lines.lines().map(number).collect::<Vec<_>>(), (0..trials).collect::<Vec<_>>());
 
     let words = format!("study export e2e --what epochs --all-attempts --output epochs.csv {place}");
@@ -74,7 +85,8 @@ fn exports(scene: &Scene, database: &Database, place: &str) {
     assert_eq!(live, database.number("SELECT count(*) FROM curve"));
     assert_eq!(text.lines().count() as i64, all + 1);
     assert!(!scene.path("epochs.csv.part").exists());
-    let lines = scene.foldwise(&format!("study export e2e --what epochs --format jsonl {place}")).expect_code(0);
+    let lines =
+        scene.foldwise(&format!("study export e2e --what epochs --format jsonl {place}")).expect_code(0);
     assert_eq!(lines.stdout.lines().count() as i64, live);
     let refused = scene.foldwise(&format!("study export e2e --output none/x.csv {place}")).expect_code(1);
     refused.expect_stderr(&["failed to write none/x.csv"]);
@@ -123,7 +135,10 @@ fn a_worker_is_drained_over_restarts_and_a_study_is_watched_and_steered() {
 
     // One trial is stopped and tried again.
     let stopped = ask("trial stop e2e 0").expect_code(0);
-    assert!(["stopping", "cancelled"].contains(&stopped.json()["state"].as_str().expect("a state")), "{stopped:?}");
+    assert!(
+        ["stopping", "cancelled"].contains(&stopped.json()["state"].as_str().expect("a state")),
+        "{stopped:?}"
+    );
     stopped.expect_stderr(&["foldwise trial retry e2e 0"]);
     until("its end", || (ask("trial show e2e 0 -o json").json()["state"] == "cancelled").then_some(()));
     let shown = ask("trial show e2e 0").expect_code(0).stdout;
@@ -153,10 +168,15 @@ fn a_worker_is_drained_over_restarts_and_a_study_is_watched_and_steered() {
     ask("watch e2e").expect_code(0).expect_stderr(&["is ended"]);
 
     exports(&scene, &database, &format!("--coordinator {url}"));
-    let (file, remote) = (scene.foldwise("study ledger e2e -o csv --db study.db"), ask("study ledger e2e -o csv"));
+    let (file, remote) =
+        (scene.foldwise("study ledger e2e -o csv --db study.db"), ask("study ledger e2e -o csv"));
     assert_eq!(file.expect_code(0).stdout, remote.expect_code(0).stdout);
-    ask("study extend e2e --trials 1").expect_code(0).expect_stderr(&["budget.trials was 50, is 51", "watch e2e"]);
-    until("another fold", || (database.number("SELECT count(*) FROM attempt WHERE state = 'running'") > 0).then_some(()));
+    ask("study extend e2e --trials 1")
+        .expect_code(0)
+        .expect_stderr(&["budget.trials was 50, is 51", "watch e2e"]);
+    until("another fold", || {
+        (database.number("SELECT count(*) FROM attempt WHERE state = 'running'") > 0).then_some(())
+    });
     ask("study delete e2e --yes").expect_code(2).expect_stderr(&["is running"]);
     ask("study delete e2e --yes --force").expect_code(0);
     assert_eq!(database.number("SELECT count(*) FROM trial"), 0);
@@ -187,7 +207,9 @@ fn the_study_of_the_highest_priority_goes_first() {
     assert!(listed.contains("priority") && line.contains(" 5 "), "{listed}");
     let worker = worker(&scene, &server, "a");
     let database = scene.database("study.db");
-    until("all to end", || (database.number("SELECT count(*) FROM study WHERE state = 'ended'") == 3).then_some(()));
+    until("all to end", || {
+        (database.number("SELECT count(*) FROM study WHERE state = 'ended'") == 3).then_some(())
+    });
     let order = "SELECT name FROM attempt JOIN trial ON trial.id = trial_id JOIN study ON study.id = study_id ORDER BY lease_id";
     let order: Vec<String> = database
         .rows(order)

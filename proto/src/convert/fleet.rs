@@ -86,10 +86,8 @@ impl TryFrom<v1::Worker> for WorkerRecord {
             attempt: Attempt(fold.attempt),
             epoch: Epoch(fold.epoch),
         };
-        let device_use = wire.memory_used.zip(wire.memory_total).map(|(memory_used, memory_total)| DeviceUse {
-            memory_used,
-            memory_total,
-            utilization: wire.utilization,
+        let device_use = wire.memory_used.zip(wire.memory_total).map(|(memory_used, memory_total)| {
+            DeviceUse { memory_used, memory_total, utilization: wire.utilization }
         });
         Ok(Self {
             name: wire.name,
@@ -178,7 +176,8 @@ mod tests {
             drained_at: Some(Millis(9)),
             device_use: Some(device_use),
         };
-        let unknown = WorkerRecord { state: None, slots: None, drained_at: None, device_use: None, ..worker.clone() };
+        let unknown =
+            WorkerRecord { state: None, slots: None, drained_at: None, device_use: None, ..worker.clone() };
         for worker in [worker, unknown] {
             assert_eq!(WorkerRecord::try_from(v1::Worker::from(worker.clone())), Ok(worker));
         }
@@ -193,7 +192,8 @@ mod tests {
             epochs: 2,
             seconds: 3.5,
         };
-        let ledger = Ledger { rows: vec![row.clone(), LedgerRow { cause: None, account: Account::Used, ..row }] };
+        let ledger =
+            Ledger { rows: vec![row.clone(), LedgerRow { cause: None, account: Account::Used, ..row }] };
         assert_eq!(Ledger::try_from(v1::Ledger::from(ledger.clone())), Ok(ledger));
     }
 }

@@ -38,7 +38,8 @@ impl Extension {
         if self == &Self::default() {
             return Err("nothing is added; say how many more trials, epochs or how much more time".into());
         }
-        if self.trials == Some(0) || self.epochs == Some(0) || self.wall_time_ms.is_some_and(|more| more <= 0) {
+        if self.trials == Some(0) || self.epochs == Some(0) || self.wall_time_ms.is_some_and(|more| more <= 0)
+        {
             return Err("0 more changes nothing; use at least 1".into());
         }
         if let Some(more) = self.trials {

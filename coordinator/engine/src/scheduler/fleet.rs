@@ -3,12 +3,12 @@
 use foldwise_shared::fleet::{FoldInTraining, Handover, WorkerRecord, WorkerState};
 use foldwise_shared::ids::{AttemptKey, Epoch, Millis};
 
+use super::Scheduler;
 use super::command::{Answer, ToWorker, Write};
 use super::external::LEASE_HOLDER;
 use super::refusal::{Refusal, RefusalKind};
 use super::study::StopOrder;
 use super::worker::Worker;
-use super::Scheduler;
 
 /// A name whose workers get no more folds, over all their processes and restarts of the coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,8 @@ impl Scheduler {
     /// Notes what a worker that comes back is to hand back, for the orders that it is told at its hello.
     pub(super) fn order_handovers_of(&mut self, incarnation: &str) {
         let Some(worker) = self.workers.get(incarnation) else { return };
-        let Some(DrainedWorker { handover, .. }) = self.drained_workers.get(&worker.info.name).copied() else {
+        let Some(DrainedWorker { handover, .. }) = self.drained_workers.get(&worker.info.name).copied()
+        else {
             return;
         };
         for key in worker.attempts.clone() {

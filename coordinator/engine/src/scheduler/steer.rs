@@ -108,8 +108,9 @@ impl Scheduler {
                 ));
             }
             state => {
-                return RefusalKind::WrongState
-                    .because(format!("trial {number} of study `{name}` is {state}; it can be tried again once it is over"));
+                return RefusalKind::WrongState.because(format!(
+                    "trial {number} of study `{name}` is {state}; it can be tried again once it is over"
+                ));
             }
         }
         let suggestion = self.open_to_trials(id)?.checked(found.params)?;
@@ -130,9 +131,8 @@ impl Scheduler {
             None => RefusalKind::WrongState.because(format!(
                 "trial {number} of study `{name}` is finished; a finished trial never changes"
             )),
-            Some(trial) if trial.ending.is_some() => {
-                RefusalKind::WrongState.because(format!("trial {number} of study `{name}` is being stopped already"))
-            }
+            Some(trial) if trial.ending.is_some() => RefusalKind::WrongState
+                .because(format!("trial {number} of study `{name}` is being stopped already")),
             Some(_) => {
                 self.end_trial(id, number, TrialState::Cancelled, "stopped by a person".into());
                 Ok(Answer::Trial(self.trial_now(id, number)))
@@ -148,7 +148,8 @@ fn larger(study: &Study, more: &Extension, revived: bool) -> Result<StudySpec, R
         Ok(spec) => spec,
         Err(message) => return RefusalKind::Invalid.because(format!("study `{name}`: {message}")),
     };
-    if let Some(trials) = spec.budget.trials.filter(|_| spec.sampler.kind == SamplerKind::Grid && more.trials.is_some())
+    if let Some(trials) =
+        spec.budget.trials.filter(|_| spec.sampler.kind == SamplerKind::Grid && more.trials.is_some())
         && u64::from(trials) > grid_len(&spec)
     {
         let (all, there) = (grid_len(&spec), study.spec.budget.trials.unwrap_or_default());
@@ -172,7 +173,8 @@ fn larger(study: &Study, more: &Extension, revived: bool) -> Result<StudySpec, R
     } else {
         return Ok(spec);
     };
-    RefusalKind::WrongState.because(format!("study `{name}` has ended and could not go on with that: {used_up}"))
+    RefusalKind::WrongState
+        .because(format!("study `{name}` has ended and could not go on with that: {used_up}"))
 }
 
 fn may_be_deleted(study: &Study, open: usize) -> Result<(), Refusal> {

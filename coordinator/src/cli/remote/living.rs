@@ -133,7 +133,10 @@ impl Watch<'_> {
             }
             Ok(Ok(None)) => Watched::Lost("the coordinator closed the connection".into()),
             Ok(Err(status)) => match status.code() {
-                Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::FailedPrecondition => {
+                Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::NotFound
+                | Code::FailedPrecondition => {
                     return Err(remote.refused(&status));
                 }
                 _ => Watched::Lost(remote.refused(&status).to_string()),

@@ -16,7 +16,9 @@ use crate::cli::data::{DataSummary, FetchedRow};
 pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
     match answer {
         Answer::Trials(records) => return trials(records, out),
-        Answer::Trial(record, ..) | Answer::Best(_, record) => return trials(std::slice::from_ref(record), out),
+        Answer::Trial(record, ..) | Answer::Best(_, record) => {
+            return trials(std::slice::from_ref(record), out);
+        }
         _ => {}
     }
     let mut csv = Writer::from_writer(out);

@@ -20,7 +20,15 @@ saved: the epochs that pruned trials were not trained for, each as long as an ep
 
 pub(super) fn workers(records: &[WorkerRecord]) -> String {
     let mut grid = Grid::new(&[
-        "<worker", "<state", "<device", ">slots", ">free", "<trains", "<heard of", ">memory", ">busy",
+        "<worker",
+        "<state",
+        "<device",
+        ">slots",
+        ">free",
+        "<trains",
+        "<heard of",
+        ">memory",
+        ">busy",
     ]);
     for worker in records {
         let state = match (worker.state, worker.drained_at) {
@@ -91,7 +99,8 @@ pub(super) fn workers_csv<W: Write>(records: &[WorkerRecord], csv: &mut Writer<W
 
 pub(super) fn attempts(records: &[AttemptRecord]) -> String {
     let mut grid = Grid::new(&[
-        ">fold", ">attempt", "<state", "<worker", "<device", ">after", ">epochs", "<started", ">took", "<message",
+        ">fold", ">attempt", "<state", "<worker", "<device", ">after", ">epochs", "<started", ">took",
+        "<message",
     ]);
     for attempt in records {
         let state = match attempt.failure {

@@ -172,7 +172,10 @@ mod tests {
     #[test]
     fn an_event_is_an_object_with_its_kind() {
         let json = event_json(&samples::trial_finished(3, TrialState::Complete, Some(0.5)));
-        assert_eq!((&json["event"], &json["trial"], &json["value"]), (&"trial-finished".into(), &3.into(), &0.5.into()));
+        assert_eq!(
+            (&json["event"], &json["trial"], &json["value"]),
+            (&"trial-finished".into(), &3.into(), &0.5.into())
+        );
         assert_eq!(event_json(&samples::ended())["event"], "study-changed");
     }
 

@@ -39,7 +39,10 @@ fn trials() {
 #[test]
 fn trial() {
     let (trials, decisions) = (samples::trials(), samples::decisions());
-    insta::assert_snapshot!("trial_table", shown(Answer::Trial(&trials[2], &decisions, &samples::attempts()), Format::Table));
+    insta::assert_snapshot!(
+        "trial_table",
+        shown(Answer::Trial(&trials[2], &decisions, &samples::attempts()), Format::Table)
+    );
     let json = shown(Answer::Trial(&trials[2], &decisions, &samples::attempts()), Format::Json);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["folds"][0]["best_epoch"], 8);

@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use foldwise_shared::decision::place;
 use foldwise_shared::ledger::Ledger;
-use foldwise_shared::record::{AttemptRecord, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
+use foldwise_shared::record::{
+    AttemptRecord, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord,
+};
 use foldwise_shared::space::{Domain, Param};
 use foldwise_shared::spec::{SamplerKind, StudySpec};
 use foldwise_shared::split::Scheme;
@@ -40,8 +42,17 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn studies(records: &[StudyRecord]) -> String {
-    let mut grid =
-        Grid::new(&["<study", "<state", ">priority", "<trials", ">epochs", ">best", ">trial", ">time", "<created"]);
+    let mut grid = Grid::new(&[
+        "<study",
+        "<state",
+        ">priority",
+        "<trials",
+        ">epochs",
+        ">best",
+        ">trial",
+        ">time",
+        "<created",
+    ]);
     for record in records {
         grid.row([
             record.name.clone(),

@@ -33,7 +33,8 @@ fn attempt(
 
 fn rows(ledger: &Ledger) -> Vec<(Account, &str, u64, u64, f64)> {
     let rows = ledger.rows.iter();
-    rows.map(|row| (row.account, row.cause.as_deref().unwrap_or(""), row.count, row.epochs, row.seconds)).collect()
+    rows.map(|row| (row.account, row.cause.as_deref().unwrap_or(""), row.count, row.epochs, row.seconds))
+        .collect()
 }
 
 #[test]

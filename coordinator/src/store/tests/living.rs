@@ -18,7 +18,10 @@ fn the_artifacts_of_a_study_are_its_own_alone() {
         let number = writes.iter().filter(|write| matches!(write, Write::Lease { .. })).count() as u32;
         let key = key(id, if digest == "own" { 1 } else { 0 }, 0, 1);
         writes.push(trial(id, key.trial.0, 1));
-        writes.extend([lease(i64::from(number) + 1, worker(0)), started(key, i64::from(number) + 1, worker(0), 0)]);
+        writes.extend([
+            lease(i64::from(number) + 1, worker(0)),
+            started(key, i64::from(number) + 1, worker(0), 0),
+        ]);
         let checkpoint = Checkpoint { epoch: Epoch(1), digest: digest.into(), bytes: 9 };
         writes.push(Write::Checkpoint { key, checkpoint, at: Millis(1) });
     }
@@ -34,7 +37,8 @@ fn the_artifacts_of_a_study_are_its_own_alone() {
     let view: String = store.db.query_row(views, [], |row| row.get(0)).expect("a view");
     assert_eq!(view, "trials_a");
     assert_eq!(reader.artifacts_of(StudyId(1)).expect("digests"), ["own", "shared"]);
-    let leases: i64 = store.db.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).expect("a count");
+    let leases: i64 =
+        store.db.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).expect("a count");
     assert_eq!(leases, 2, "its lease went with its attempt");
 
     let error = store.commit(&[delete(2)]).expect_err("it is gone");
@@ -75,7 +79,8 @@ fn a_name_has_one_worker_and_those_that_still_hold_something() {
         let workers = reader.workers().expect("workers").into_iter();
         workers.map(|row| (row.name, row.incarnation, row.folds.len(), row.drained_at.is_some())).collect()
     };
-    let row = |name: &str, incarnation: &str, folds, drained| (name.into(), incarnation.into(), folds, drained);
+    let row =
+        |name: &str, incarnation: &str, folds, drained| (name.into(), incarnation.into(), folds, drained);
     let other = row("w1", "incarnation-1", 0, true);
     assert_eq!(shown(), [row("w0", "third", 0, false), row("w0", "incarnation-0", 1, false), other.clone()]);
     let folds = &reader.workers().expect("workers")[1].folds;
@@ -110,7 +115,11 @@ fn the_log_says_what_a_watcher_would_have_heard() {
     assert!(matches!(kinds[0], StudyEvent::TrialCreated { params, .. } if params.len() == 5), "{kinds:?}");
     assert!(matches!(kinds[1], StudyEvent::AttemptStarted { device, .. } if device == "cuda:0"), "{kinds:?}");
     assert!(matches!(kinds[2], StudyEvent::AttemptFailed { class: FailureClass::Lost, .. }), "{kinds:?}");
-    let finished = StudyEvent::TrialFinished { trial, state: TrialState::Failed, value: None, reason: "why".into() };
-    assert_eq!(kinds[3..], [&finished, &StudyEvent::StudyChanged { state: StudyState::Ended, message: None }]);
+    let finished =
+        StudyEvent::TrialFinished { trial, state: TrialState::Failed, value: None, reason: "why".into() };
+    assert_eq!(
+        kinds[3..],
+        [&finished, &StudyEvent::StudyChanged { state: StudyState::Ended, message: None }]
+    );
     assert_eq!(reader.events_since(StudyId(1), events[3].0).expect("events").len(), 1);
 }

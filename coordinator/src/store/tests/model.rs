@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{
-    DrainedWorker, FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
+    DrainedWorker, FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
+    Write,
 };
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
@@ -293,7 +294,8 @@ impl Model {
                     renewed_at: Millis(0),
                 });
                 let lease = *lease;
-                let attempt = ModelAttempt { lease, open, failure: None, start: start_epoch.0, epochs: Vec::new() };
+                let attempt =
+                    ModelAttempt { lease, open, failure: None, start: start_epoch.0, epochs: Vec::new() };
                 self.fold(*key).attempts.push(attempt);
             }
             Write::AttemptEnded { key, failure, .. } => {
@@ -305,7 +307,9 @@ impl Model {
                 let key = AttemptKey { study: *study, trial, fold, attempt };
                 self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(*record);
             }
-            Write::Checkpoint { key, checkpoint, .. } => self.fold(*key).checkpoint = Some(checkpoint.clone()),
+            Write::Checkpoint { key, checkpoint, .. } => {
+                self.fold(*key).checkpoint = Some(checkpoint.clone())
+            }
             Write::CheckpointDropped { study, trial, fold } => {
                 self.study(*study).trials[trial.0 as usize].folds[fold.0 as usize].checkpoint = None;
             }

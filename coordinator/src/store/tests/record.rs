@@ -73,10 +73,14 @@ fn check_view(store: &Store, model: &Model) {
 
 /// Nothing of a study that was deleted is left, and no view but those of the others.
 fn check_deleted(store: &Store, model: &Model) {
-    let count = |sql: &str| store.db.query_row(sql, [], |row| row.get::<_, u32>(0)).expect("a count") as usize;
+    let count =
+        |sql: &str| store.db.query_row(sql, [], |row| row.get::<_, u32>(0)).expect("a count") as usize;
     let studies: Vec<_> = model.studies().collect();
     let trials: usize = studies.iter().map(|study| study.trials().len()).sum();
-    assert_eq!(count("SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name LIKE 'trials%'"), studies.len());
+    assert_eq!(
+        count("SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name LIKE 'trials%'"),
+        studies.len()
+    );
     assert_eq!(count("SELECT count(*) FROM objective"), studies.len());
     assert_eq!(count("SELECT count(*) FROM trial"), trials);
     let epochs: usize = studies.iter().map(|study| study.curve(true).len()).sum();

@@ -69,6 +69,8 @@ pub(super) fn drain(tx: &Connection, name: &str, handover: Handover, at: Millis)
 }
 
 pub(super) fn undrain(tx: &Connection, name: &str, at: Millis) -> Result<(), Fault> {
-    one(tx, "DELETE FROM drained_worker WHERE name = ?1", [name], || format!("worker {name} is not drained"))?;
+    one(tx, "DELETE FROM drained_worker WHERE name = ?1", [name], || {
+        format!("worker {name} is not drained")
+    })?;
     log(tx, at, "worker-undrained", Subject::default(), &json!({ "worker": name })).map(drop)
 }

@@ -157,7 +157,8 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        !self.has_study_to_create() && self.store.studies.values().all(|study| study.state == StudyState::Ended)
+        !self.has_study_to_create()
+            && self.store.studies.values().all(|study| study.state == StudyState::Ended)
     }
 
     pub fn later(&mut self, delay: i64, happening: Happening) {

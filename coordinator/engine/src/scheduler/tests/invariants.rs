@@ -327,10 +327,16 @@ fn a_drained_worker_gets_no_fold(step: &Step) {
     for command in step.commands {
         let Command::Write(Write::AttemptStarted { key, worker, .. }) = command else { continue };
         let is_ours = !worker.incarnation.starts_with(LEASE_HOLDER);
-        assert!(!is_ours || !step.store.drained_workers.contains_key(&worker.name), "{key} went to {}", worker.name);
+        assert!(
+            !is_ours || !step.store.drained_workers.contains_key(&worker.name),
+            "{key} went to {}",
+            worker.name
+        );
     }
     // What it has is handed back, unless it is to be trained to its end.
-    for worker in step.scheduler.workers.values().filter(|worker| !worker.info.incarnation.starts_with(LEASE_HOLDER)) {
+    for worker in
+        step.scheduler.workers.values().filter(|worker| !worker.info.incarnation.starts_with(LEASE_HOLDER))
+    {
         let Some(drained) = step.scheduler.drained_workers.get(&worker.info.name) else { continue };
         // After a restart it is told when it says hello.
         if drained.handover == Handover::AfterFolds || worker.session.is_none() {

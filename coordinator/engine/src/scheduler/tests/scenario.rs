@@ -19,10 +19,10 @@ use std::collections::BTreeMap;
 
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::external::{Told, TrialReport};
+use foldwise_shared::fleet::{Handover, WorkerRecord};
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
 };
-use foldwise_shared::fleet::{Handover, WorkerRecord};
 use foldwise_shared::spec::{Extension, StudySpec};
 use foldwise_shared::state::{StudyState, TrialState};
 use foldwise_shared::value::Params;
@@ -187,7 +187,8 @@ impl Scenario {
             }
             ["cancel", trial] => self.tell(Event::StopTrial { study: STUDY, trial: trial_of(trial) }),
             ["drain", name, ref how @ ..] => {
-                let handover = how.first().map_or(Handover::default(), |how| how.parse().expect("a handover"));
+                let handover =
+                    how.first().map_or(Handover::default(), |how| how.parse().expect("a handover"));
                 self.tell(Event::DrainWorker { name: name.into(), handover })
             }
             ["undrain", name] => self.tell(Event::UndrainWorker { name: name.into() }),

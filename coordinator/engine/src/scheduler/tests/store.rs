@@ -199,7 +199,10 @@ impl Store {
                         | (Ended, Running)
                 );
                 let revived = row.state == Ended;
-                assert!(!revived || std::mem::take(&mut row.extended), "study {study} went on without an extension");
+                assert!(
+                    !revived || std::mem::take(&mut row.extended),
+                    "study {study} went on without an extension"
+                );
                 assert!(legal, "study {study} went from {} to {state}", row.state);
                 (row.state, row.message) = (state, message);
             }
@@ -239,7 +242,10 @@ impl Store {
                 let row = self.study(study);
                 if let Some(parent) = parent {
                     let tried = &row.trials[parent.0 as usize];
-                    assert!(tried.state.is_finished() && tried.value.is_none(), "trial {parent} is tried again");
+                    assert!(
+                        tried.state.is_finished() && tried.value.is_none(),
+                        "trial {parent} is tried again"
+                    );
                     assert_eq!(tried.params, params);
                 }
                 assert_eq!(trial.0 as usize, row.trials.len(), "trials are numbered from 0 without a gap");
@@ -376,7 +382,8 @@ impl Store {
 
     /// The digests of the checkpoints of one study.
     pub fn artifacts_of(&self, study: StudyId) -> Vec<String> {
-        let folds = self.studies.get(&study).into_iter().flat_map(|row| &row.trials).flat_map(|trial| &trial.folds);
+        let folds =
+            self.studies.get(&study).into_iter().flat_map(|row| &row.trials).flat_map(|trial| &trial.folds);
         folds.filter_map(|fold| Some(fold.checkpoint.as_ref()?.digest.clone())).collect()
     }
 
