@@ -48,6 +48,7 @@ fn store(trials: u32) -> (TempDir, Store) {
             params: names.iter().cloned().map(|name| (name, ParamValue::Float(0.1))).collect(),
             origins: names.into_iter().map(|name| (name, Origin::Sampled)).collect::<BTreeMap<_, _>>(),
             folds: FOLDS,
+            parent: None,
             at,
         });
         for fold in 0..FOLDS {

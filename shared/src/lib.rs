@@ -25,3 +25,7 @@ pub mod checkpoint;
 pub mod device;
 
 pub mod external;
+
+pub mod fleet;
+
+pub mod ledger;

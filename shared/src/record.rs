@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
 use crate::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
-use crate::state::{Direction, FailureClass, Origin, Skip, StudyState, TrialState};
+use crate::state::{AttemptState, Direction, FailureClass, Origin, Skip, StudyState, TrialState};
 use crate::value::Params;
 
 /// A study and how far it is.
@@ -80,6 +80,8 @@ pub struct TrialRecord {
     pub finished_at: Option<Millis>,
     /// Its folds, in order.
     pub folds: Vec<FoldRecord>,
+    /// The trial that it tries once more.
+    pub parent: Option<TrialNumber>,
 }
 
 /// A fold of a trial.
@@ -97,6 +99,33 @@ pub struct FoldRecord {
     pub epochs: u32,
     /// How often it was started.
     pub attempts: u32,
+}
+
+/// One execution of one fold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// The fold.
+    pub fold: FoldIndex,
+    /// Its number.
+    pub attempt: Attempt,
+    /// Where it is in its life.
+    pub state: AttemptState,
+    /// Why it failed, if it did.
+    pub failure: Option<FailureClass>,
+    /// What there is to say about its end.
+    pub message: Option<String>,
+    /// The worker's name.
+    pub worker: String,
+    /// The device it trained on.
+    pub device: String,
+    /// The epoch it started after.
+    pub start_epoch: Epoch,
+    /// Epochs it recorded.
+    pub epochs: u32,
+    /// When it was leased.
+    pub started_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
 }
 
 /// One epoch of one attempt.

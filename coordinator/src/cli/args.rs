@@ -2,6 +2,7 @@
 
 mod bench;
 mod external;
+mod living;
 mod security;
 mod words;
 
@@ -16,6 +17,10 @@ use foldwise_shared::state::{StudyState, TrialState};
 
 pub use self::bench::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
+pub use self::living::{
+    DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand,
+    handover,
+};
 pub use self::security::{CertsArgs, GateArgs, TlsArgs, TokenArgs};
 pub use self::words::{Device, TrialOrder};
 
@@ -73,6 +78,11 @@ pub enum Command {
     /// Look at trials, and evaluate them with programs of your own.
     #[command(subcommand)]
     Trial(TrialCommand),
+    /// List, drain and undrain workers.
+    #[command(subcommand)]
+    Worker(WorkerCommand),
+    /// Watch a study that another process runs.
+    Watch(WatchArgs),
     /// Show the best trial of a study.
     Best(BestArgs),
     /// Show the losses of a study, epoch by epoch.
@@ -266,6 +276,14 @@ pub enum StudyCommand {
     Unpause(NamedStudy),
     /// End a study: what runs is stopped, its trials are cancelled.
     Stop(NamedStudy),
+    /// Allow a study more trials, epochs or time; one that has ended goes on.
+    Extend(ExtendArgs),
+    /// Remove a study and all that is recorded of it.
+    Delete(DeleteArgs),
+    /// Write all trials or epochs of a study as CSV or JSON lines.
+    Export(ExportArgs),
+    /// Show the device time that a study used, wasted and saved.
+    Ledger(NamedStudy),
 }
 
 /// A study by its name.
@@ -311,6 +329,21 @@ Examples:
     Add(AddArgs),
     /// Have params of your own tried next, in a study of any kind.
     Enqueue(EnqueueArgs),
+    /// Try the params of a trial that failed, was pruned or cancelled once more, as a new trial.
+    #[command(after_long_help = "\
+The new trial goes before all that the sampler suggests, counts in budget.trials, and names the one that it tries again
+(`trial show`). The study must not have ended; `foldwise study extend` lets one that has go on.
+
+Example:
+  foldwise trial retry demo 7")]
+    Retry(SteeredTrial),
+    /// Cancel one trial that waits or runs; the others go on.
+    #[command(after_long_help = "\
+What runs of it is stopped at once. The trial is cancelled: it has no value, and the sampler learns nothing from it.
+
+Example:
+  foldwise trial stop demo 7")]
+    Stop(SteeredTrial),
 }
 
 /// A trial of a study.
@@ -467,8 +500,23 @@ mod tests {
     #[test]
     fn every_flag_has_a_variable_that_kubernetes_does_not_set() {
         // What is measured or told is another thing at every call: no variable that lasts may say it.
-        const SAID: [&str; 9] =
-            ["epoch", "value", "fold", "last", "values", "failed", "diverged", "reported", "stopped"];
+        const SAID: [&str; 15] = [
+            "epoch",
+            "value",
+            "fold",
+            "last",
+            "values",
+            "failed",
+            "diverged",
+            "reported",
+            "stopped",
+            "trials",
+            "epochs",
+            "wall_time",
+            "force",
+            "now",
+            "after_folds",
+        ];
         fn check(command: &clap::Command) {
             for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
                 let id = arg.get_id();

@@ -23,7 +23,7 @@ pub fn execute(args: &BestArgs) -> Result<(), CliError> {
             help: Some(format!("`foldwise study show {}{place}` tells how far it is", study.name)),
         });
     };
-    let (trial, _) = source.trial(&study, best.number)?;
+    let (trial, ..) = source.trial(&study, best.number)?;
     render::print(Answer::Best(&study, &trial), query.output.format)?;
     if query.output.format == Format::Table {
         next::show(&[

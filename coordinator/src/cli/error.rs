@@ -130,6 +130,7 @@ impl CliError {
             Self::Coordinator(CoordinatorError::Create(error)) if error.is_user_error() => 2,
             Self::Coordinator(
                 CoordinatorError::NoStudy { .. }
+                | CoordinatorError::NoWorker { .. }
                 | CoordinatorError::NameTaken(_)
                 | CoordinatorError::Ended(_),
             ) => 2,

@@ -129,7 +129,7 @@ fn offline(
     request_offline(&source.database(), name, event).map_err(study::refused)
 }
 
-fn trial_now(
+pub(super) fn trial_now(
     source: &SourceArgs,
     name: &str,
     event: impl FnOnce(StudyId) -> Event,
@@ -140,7 +140,7 @@ fn trial_now(
     }
 }
 
-fn print_now(now: &TrialNow) -> Result<(), CliError> {
+pub(super) fn print_now(now: &TrialNow) -> Result<(), CliError> {
     let mut value = json!(now);
     value["stop"] = now.is_to_stop().into();
     print(&value)

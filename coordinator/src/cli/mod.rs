@@ -8,8 +8,10 @@ mod certs;
 mod curve;
 mod data;
 mod error;
+mod export;
 mod external;
 mod gate;
+mod living;
 mod next;
 mod remote;
 mod render;
@@ -17,6 +19,8 @@ mod replay;
 mod source;
 mod study;
 mod trial;
+mod watch;
+mod worker;
 
 pub mod live;
 pub mod run;
@@ -55,6 +59,8 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Serve(args) => serve::serve(args),
         Command::Study(command) => study::execute(&command),
         Command::Trial(command) => trial::execute(&command),
+        Command::Worker(command) => worker::execute(&command),
+        Command::Watch(args) => watch::execute(&args),
         Command::Best(args) => best::execute(&args),
         Command::Curve(args) => curve::execute(&args),
         Command::Replay(args) => replay::execute(&args),

@@ -91,6 +91,50 @@ pub fn resume(place: &str, study: &str) -> Next {
     Next { command: format!("foldwise resume {study}{place}"), purpose: "go on with it" }
 }
 
+/// `foldwise watch`
+pub fn watch(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise watch {study}{place}"), purpose: "see it go on" }
+}
+
+/// `foldwise study unpause`
+pub fn unpause(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise study unpause {study}{place}"), purpose: "let it go on" }
+}
+
+/// `foldwise study extend`
+pub fn extend(place: &str, study: &str) -> Next {
+    Next {
+        command: format!("foldwise study extend {study}{place} --trials 10"),
+        purpose: "go on with it all the same",
+    }
+}
+
+/// `foldwise study list`
+pub fn studies(place: &str) -> Next {
+    Next { command: format!("foldwise study list{place}"), purpose: "what is left" }
+}
+
+/// `foldwise trial retry`
+pub fn retry(place: &str, study: &str, number: TrialNumber) -> Next {
+    Next {
+        command: format!("foldwise trial retry {study} {number}{place}"),
+        purpose: "try its params once more",
+    }
+}
+
+/// `foldwise worker list`
+pub fn workers(place: &str) -> Next {
+    Next { command: format!("foldwise worker list{place}"), purpose: "who trains what" }
+}
+
+/// `foldwise worker undrain`
+pub fn undrain(place: &str, name: &str) -> Next {
+    Next {
+        command: format!("foldwise worker undrain {}{place}", quoted(name)),
+        purpose: "give it folds again",
+    }
+}
+
 /// The tables themselves.
 pub fn sqlite(path: &Path, study: &str) -> Next {
     let path = quoted(&path.display().to_string());

@@ -1,5 +1,7 @@
 //! A coordinator as a query sees it: each method is one call, answered in our own types.
 
+mod living;
+
 use std::time::Duration;
 
 use foldwise_proto::MAX_MESSAGE_BYTES;
@@ -13,7 +15,7 @@ use foldwise_proto::v1::{
 use foldwise_shared::external::{Asked, Told, TrialNow, TrialReport};
 use foldwise_shared::ids::{LeaseId, TrialNumber};
 use foldwise_shared::record::{
-    DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
+    AttemptRecord, DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
 };
 use foldwise_shared::value::Params;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -24,7 +26,10 @@ use tonic::{Code, Request, Status};
 
 use super::args::{SourceArgs, TlsArgs, TokenArgs, TrialOrder};
 use super::error::CliError;
+use super::source::ShownTrial;
 use crate::store::TrialQuery;
+
+pub use self::living::Watched;
 
 /// How long to wait for somebody at the address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,12 +160,8 @@ impl Remote {
             .collect()
     }
 
-    /// A trial and the decisions about it; none if the study has none of that number.
-    pub fn trial(
-        &self,
-        study: &str,
-        number: TrialNumber,
-    ) -> Result<Option<(TrialRecord, Vec<DecisionRecord>)>, CliError> {
+    /// A trial, the decisions about it and its attempts; none if the study has none of that number.
+    pub fn trial(&self, study: &str, number: TrialNumber) -> Result<Option<ShownTrial>, CliError> {
         let request = GetTrialRequest { study: study.to_owned(), number: number.0 };
         let Some(response) = self.find(async |client| client.get_trial(request).await)? else {
             return Ok(None);
@@ -169,7 +170,9 @@ impl Remote {
         let trial = trial.try_into().map_err(|error| self.garbled(error))?;
         let decisions = response.decisions.into_iter().map(DecisionRecord::try_from);
         let decisions = decisions.collect::<Result<_, _>>().map_err(|error| self.garbled(error))?;
-        Ok(Some((trial, decisions)))
+        let attempts = response.attempts.into_iter().map(AttemptRecord::try_from);
+        let attempts = attempts.collect::<Result<_, _>>().map_err(|error| self.garbled(error))?;
+        Ok(Some((trial, decisions, attempts)))
     }
 
     /// Why a trial was pruned; none if the study has none of that number.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use foldwise_data::{Dataset, Locations};
 use foldwise_engine::scheduler::{Event, NewStudy, OpenLeases};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
-use foldwise_shared::spec::{StudySpec, differences};
+use foldwise_shared::spec::{BudgetSection, StudySpec, differences};
 use foldwise_shared::state::StudyState;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
@@ -44,7 +44,8 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
         Err(error) => return Err(error.into()),
     };
     if let Some(stored) = &stored {
-        compare(stored, &study, &args.file, database)?;
+        let earlier = Reader::open(database)?.earlier_budgets(stored.id)?;
+        compare(stored, &earlier, &study, &args.file, database)?;
     }
     let new = if stored.is_some() { None } else { Some(study) };
     let store = Store::open(database)?;
@@ -72,7 +73,7 @@ pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
 }
 
 /// The study that is meant: the one named, or the only one that has not ended.
-fn choose(studies: Vec<StudyRecord>, named: Option<&str>) -> Result<StudyRecord, CliError> {
+pub(super) fn choose(studies: Vec<StudyRecord>, named: Option<&str>) -> Result<StudyRecord, CliError> {
     if let Some(name) = named {
         let found = studies.iter().find(|study| study.name == name).cloned();
         return found.ok_or_else(|| unknown_study(name, &studies));
@@ -121,11 +122,23 @@ fn check_data(study: &StudyRecord) -> Result<(), CliError> {
     )))
 }
 
-/// Refuses a file that is not what is stored under its name.
-fn compare(stored: &StudyRecord, given: &NewStudy, file: &Path, database: &Path) -> Result<(), CliError> {
+/// Refuses a file that is not what is stored under its name. The budget may also be one that the study had before it was
+/// extended: the file is the same, and the study goes on with what it has now.
+fn compare(
+    stored: &StudyRecord,
+    earlier: &[BudgetSection],
+    given: &NewStudy,
+    file: &Path,
+    database: &Path,
+) -> Result<(), CliError> {
     let spec = StudySpec::from_json(&stored.spec).map_err(|error| CliError::Other(error.into()))?;
-    let mut lines: Vec<String> =
-        differences(&spec, &given.spec).iter().map(|difference| format!("  {difference}")).collect();
+    let mut found = differences(&spec, &given.spec);
+    if earlier.contains(&given.spec.budget) {
+        found.retain(|difference| !difference.key.starts_with("budget."));
+    }
+    let budget_alone =
+        !found.is_empty() && found.iter().all(|difference| difference.key.starts_with("budget."));
+    let mut lines: Vec<String> = found.iter().map(|difference| format!("  {difference}")).collect();
     if stored.data_digest != given.data.data_digest {
         lines.push(format!(
             "  the data: SHA-256 {} is stored, {} is found",
@@ -136,6 +149,12 @@ fn compare(stored: &StudyRecord, given: &NewStudy, file: &Path, database: &Path)
         return Ok(());
     }
     let name = &stored.name;
+    let place = next::database(database);
+    let longer = if budget_alone {
+        format!("`foldwise study extend {name}{place}` gives it a larger budget; or ")
+    } else {
+        String::new()
+    };
     Err(CliError::Usage {
         message: format!(
             "{}: the study `{name}` in {} is another one:\n{}",
@@ -144,9 +163,8 @@ fn compare(stored: &StudyRecord, given: &NewStudy, file: &Path, database: &Path)
             lines.join("\n")
         ),
         help: Some(format!(
-            "give this one another name (--set study.name=...) or take another database (--db); the stored one: \
-             foldwise study show {name}{}",
-            next::database(database)
+            "{longer}give this one another name (--set study.name=...) or take another database (--db); the stored \
+             one: foldwise study show {name}{place}"
         )),
     })
 }
@@ -179,7 +197,8 @@ fn report(database: &Path, name: &str, elapsed: Duration) -> Result<(), CliError
     let study = find_study(&reader, name)?;
     let trials = reader.trials(study.id, &TrialQuery::default())?;
     let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
-    let summary = Summary { spec: &spec, study: &study, trials: &trials, database, elapsed };
+    let ledger = reader.ledger(study.id)?;
+    let summary = Summary { spec: &spec, study: &study, trials: &trials, ledger: &ledger, database, elapsed };
     say(&format!("\n{}", summary.account()));
     let Some(best) = summary.best() else {
         return Err(CliError::Happened {
@@ -216,6 +235,7 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
     if study.state == StudyState::Ended {
         let why = study.message.map(|message| format!(" ({message})")).unwrap_or_default();
         say(&format!("the study {} has ended already{why}; nothing is left to train", run.name));
+        next::show(&[next::extend(&next::database(run.database), &run.name)]);
         return Ok(());
     }
     let events = coordinator.subscribe();

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use foldwise_shared::device::DeviceUse;
 use foldwise_shared::decision::Decision;
+use foldwise_shared::fleet::{FoldInTraining, WorkerRecord, WorkerState};
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
+use foldwise_shared::ledger::{Account, Ledger, LedgerRow};
 use foldwise_shared::record::{
-    Best, BestRecord, CallRecord, DecisionRecord, EpochRecord, Explanation, FoldRecord, LookRecord,
-    PeerRecord, ReplayRecord, StopRecord, StudyEvent, StudyRecord, TrialRecord,
+    AttemptRecord, Best, BestRecord, CallRecord, DecisionRecord, EpochRecord, Explanation, FoldRecord,
+    LookRecord, PeerRecord, ReplayRecord, StopRecord, StudyEvent, StudyRecord, TrialRecord,
 };
 use foldwise_shared::spec::{StudySpec, parse};
-use foldwise_shared::state::{Direction, FailureClass, Origin, Rule, Skip, StudyState, TrialState};
+use foldwise_shared::state::{
+    AttemptState, Direction, FailureClass, Origin, Rule, Skip, StudyState, TrialState,
+};
 use foldwise_shared::value::{ParamValue, Params};
 
 use super::live::LiveInfo;
@@ -116,6 +121,7 @@ fn trial(number: u32, state: TrialState, folds: Vec<FoldRecord>) -> TrialRecord 
         created_at: Millis(at),
         finished_at: state.is_finished().then_some(Millis(at + 9_000)),
         folds,
+        parent: None,
     }
 }
 
@@ -290,6 +296,95 @@ pub fn replays() -> Vec<ReplayRecord> {
         ..own.clone()
     };
     vec![own, bounds]
+}
+
+/// Of trial 2: lost, and then gone on with.
+pub fn attempts() -> Vec<AttemptRecord> {
+    let first = AttemptRecord {
+        fold: FoldIndex(0),
+        attempt: Attempt(1),
+        state: AttemptState::Failed,
+        failure: Some(FailureClass::Lost),
+        message: Some("its worker fell silent".into()),
+        worker: "w0".into(),
+        device: "cuda:0".into(),
+        start_epoch: Epoch(0),
+        epochs: 5,
+        started_at: Millis(START),
+        ended_at: Some(Millis(START + 42_000)),
+    };
+    let second = AttemptRecord {
+        attempt: Attempt(2),
+        state: AttemptState::Complete,
+        failure: None,
+        message: None,
+        worker: "w1".into(),
+        device: "cpu".into(),
+        start_epoch: Epoch(4),
+        epochs: 4,
+        started_at: Millis(START + 43_000),
+        ended_at: Some(Millis(START + 60_000)),
+        ..first.clone()
+    };
+    let third = AttemptRecord {
+        fold: FoldIndex(1),
+        attempt: Attempt(1),
+        state: AttemptState::Running,
+        start_epoch: Epoch(0),
+        epochs: 2,
+        ended_at: None,
+        ..second.clone()
+    };
+    vec![first, second, third]
+}
+
+pub fn workers() -> Vec<WorkerRecord> {
+    let worker = |name: &str, state| WorkerRecord {
+        name: name.into(),
+        incarnation: format!("{name}-1"),
+        device: "cuda:0".into(),
+        state,
+        slots: Some(2),
+        free: Some(1),
+        folds: Vec::new(),
+        heard_at: Millis(START),
+        drained_at: None,
+        device_use: None,
+    };
+    let folds = vec![FoldInTraining {
+        study: "demo".into(),
+        trial: TrialNumber(4),
+        fold: FoldIndex(0),
+        attempt: Attempt(1),
+        epoch: Epoch(4),
+    }];
+    let device_use = DeviceUse { memory_used: 3 << 30, memory_total: 80 << 30, utilization: Some(0.875) };
+    vec![
+        WorkerRecord { folds, device_use: Some(device_use), ..worker("a", Some(WorkerState::Connected)) },
+        WorkerRecord { drained_at: Some(Millis(START)), ..worker("b", Some(WorkerState::Draining)) },
+        WorkerRecord { slots: None, free: None, ..worker("c", Some(WorkerState::Gone)) },
+        WorkerRecord { slots: None, free: None, drained_at: Some(Millis(START)), ..worker("d", None) },
+    ]
+}
+
+pub fn ledger() -> Ledger {
+    let row = |device: &str, account, cause: Option<&str>, count, epochs, seconds| LedgerRow {
+        device: device.into(),
+        account,
+        cause: cause.map(str::to_owned),
+        count,
+        epochs,
+        seconds,
+    };
+    Ledger {
+        rows: vec![
+            row("cpu", Account::Used, None, 3, 20, 90.25),
+            row("cpu", Account::Saved, Some("pruned"), 1, 14, 31.5),
+            row("cuda:0", Account::Used, None, 4, 38, 3_700.0),
+            row("cuda:0", Account::Wasted, Some("lost"), 1, 0, 12.345),
+            row("cuda:0", Account::Wasted, Some("repeated"), 1, 1, 61.0),
+        ],
+    }
 }
 
 pub fn curve() -> Vec<EpochRecord> {

@@ -1,8 +1,10 @@
 //! Where a query looks: into a database on this machine, or at a coordinator. The answers are the same.
 
+use foldwise_shared::fleet::WorkerRecord;
 use foldwise_shared::ids::TrialNumber;
+use foldwise_shared::ledger::Ledger;
 use foldwise_shared::record::{
-    DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
+    AttemptRecord, DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
 };
 use foldwise_shared::state::TrialState;
 
@@ -14,6 +16,9 @@ use crate::store::{Reader, TrialQuery};
 
 /// Trials read at a time; all of a study come in pages, so that no page is too large for one message.
 const PAGE: u32 = 1000;
+
+/// A trial, the decisions about it, and its attempts.
+pub type ShownTrial = (TrialRecord, Vec<DecisionRecord>, Vec<AttemptRecord>);
 
 /// Where a query looks.
 pub enum Source {
@@ -97,18 +102,17 @@ impl Source {
         Ok(trials)
     }
 
-    /// A trial, and the decisions about it.
+    /// A trial, the decisions about it, and its attempts.
     ///
     /// # Errors
     /// The study has no trial of that number.
-    pub fn trial(
-        &self,
-        study: &StudyRecord,
-        number: TrialNumber,
-    ) -> Result<(TrialRecord, Vec<DecisionRecord>), CliError> {
+    pub fn trial(&self, study: &StudyRecord, number: TrialNumber) -> Result<ShownTrial, CliError> {
         let found = match self {
             Self::File(reader) => match reader.trial(study.id, number)? {
-                Some(trial) => Some((trial, reader.decisions(study.id, Some(number))?)),
+                Some(trial) => {
+                    let decisions = reader.decisions(study.id, Some(number))?;
+                    Some((trial, decisions, reader.attempts(study.id, number)?))
+                }
                 None => None,
             },
             Self::Server(remote) => remote.trial(&study.name, number)?,
@@ -158,6 +162,73 @@ impl Source {
         match self {
             Self::File(reader) => Ok(reader.curve(study.id, trial, all_attempts)?),
             Self::Server(remote) => remote.curve(&study.name, trial, all_attempts),
+        }
+    }
+
+    /// Hands on all trials of a study by number, with no more than a page of them in memory.
+    ///
+    /// # Errors
+    /// The database or the coordinator does not answer, or the taker takes no more.
+    pub fn each_trial(
+        &self,
+        study: &StudyRecord,
+        mut take: impl FnMut(&TrialRecord) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut offset = 0;
+        loop {
+            let query = TrialQuery { limit: Some(PAGE), offset, ..TrialQuery::default() };
+            let page = match self {
+                Self::File(reader) => reader.trials(study.id, &query)?,
+                Self::Server(remote) => remote.trials(&study.name, &query)?,
+            };
+            page.iter().try_for_each(&mut take)?;
+            if page.len() < PAGE as usize {
+                return Ok(());
+            }
+            offset = offset.saturating_add(PAGE);
+        }
+    }
+
+    /// Hands on the live epochs of a study, with no more than those of a trial in memory.
+    ///
+    /// # Errors
+    /// As [`Self::each_trial`].
+    pub fn each_epoch(
+        &self,
+        study: &StudyRecord,
+        mut take: impl FnMut(EpochRecord) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        match self {
+            Self::File(reader) => {
+                for number in 0..study.trials.values().sum() {
+                    let epochs = reader.curve(study.id, Some(TrialNumber(number)), false)?;
+                    epochs.into_iter().try_for_each(&mut take)?;
+                }
+                Ok(())
+            }
+            Self::Server(remote) => remote.each_epoch(&study.name, take),
+        }
+    }
+
+    /// What a study cost.
+    ///
+    /// # Errors
+    /// The database or the coordinator does not answer.
+    pub fn ledger(&self, study: &StudyRecord) -> Result<Ledger, CliError> {
+        match self {
+            Self::File(reader) => Ok(reader.ledger(study.id)?),
+            Self::Server(remote) => remote.ledger(&study.name),
+        }
+    }
+
+    /// The workers, as far as they are known there.
+    ///
+    /// # Errors
+    /// The database or the coordinator does not answer.
+    pub fn workers(&self) -> Result<Vec<WorkerRecord>, CliError> {
+        match self {
+            Self::File(reader) => Ok(reader.workers()?),
+            Self::Server(remote) => remote.workers(),
         }
     }
 }

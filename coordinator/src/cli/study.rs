@@ -1,4 +1,4 @@
-//! `foldwise study`: create, list, show, pause, unpause and stop.
+//! `foldwise study`: create, list, show, pause, unpause and stop; the others are in `living` and `export`.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use super::next::{self, Next};
 use super::remote::Remote;
 use super::render::{self, Answer, Format};
 use super::source::Source;
+use super::{export, living};
 use crate::coordinator::{Change, CoordinatorError, offline};
 use crate::store::StoreError;
 
@@ -27,6 +28,10 @@ pub fn execute(command: &StudyCommand) -> Result<(), CliError> {
         StudyCommand::Pause(named) => steer(named, Steer::Pause),
         StudyCommand::Unpause(named) => steer(named, Steer::Unpause),
         StudyCommand::Stop(named) => steer(named, Steer::Stop),
+        StudyCommand::Extend(args) => living::extend(args),
+        StudyCommand::Delete(args) => living::delete(args),
+        StudyCommand::Export(args) => export::execute(args),
+        StudyCommand::Ledger(named) => living::ledger(named),
     }
 }
 
@@ -96,9 +101,13 @@ fn list(states: &[StudyState], query: &QueryArgs) -> Result<(), CliError> {
 }
 
 fn show(named: &NamedStudy) -> Result<(), CliError> {
-    let study = Source::open(&named.query.source)?.study(&named.name)?;
-    render::print(Answer::Study(&study), named.query.output.format)?;
-    if named.query.output.format == Format::Table {
+    let source = Source::open(&named.query.source)?;
+    let study = source.study(&named.name)?;
+    if named.query.output.format != Format::Table {
+        render::print(Answer::Study(&study), named.query.output.format)?;
+    } else {
+        let ledger = source.ledger(&study)?;
+        render::print(Answer::Shown(&study, &ledger), Format::Table)?;
         next::show(&after_show(&study, &next::place(&named.query.source)));
     }
     Ok(())
@@ -113,14 +122,16 @@ fn after_show(study: &StudyRecord, place: &str) -> Vec<Next> {
     }
     if study.state != StudyState::Ended && is_external(study) {
         all.push(next::ask(place, name));
-    } else if study.state != StudyState::Ended && !place.contains("--coordinator") {
+    } else if study.state != StudyState::Ended && place.contains("--coordinator") {
+        all.push(next::watch(place, name));
+    } else if study.state != StudyState::Ended {
         all.push(next::resume(place, name));
     }
     all
 }
 
 /// Whether programs ask for its trials; a spec that cannot be read is nobody's to run.
-fn is_external(study: &StudyRecord) -> bool {
+pub(super) fn is_external(study: &StudyRecord) -> bool {
     StudySpec::from_json(&study.spec).is_ok_and(|spec| spec.is_external())
 }
 
@@ -149,5 +160,17 @@ fn steer(named: &NamedStudy, steer: Steer) -> Result<(), CliError> {
             self::change(&named.query.source.database(), change)?
         }
     };
-    render::print(Answer::Studies(std::slice::from_ref(&study)), named.query.output.format)
+    render::print(Answer::Studies(std::slice::from_ref(&study)), named.query.output.format)?;
+    if named.query.output.format == Format::Table {
+        let place = next::place(&named.query.source);
+        next::show(&match steer {
+            Steer::Pause => vec![next::unpause(&place, &study.name)],
+            Steer::Unpause if named.query.source.coordinator.is_some() => {
+                vec![next::watch(&place, &study.name)]
+            }
+            Steer::Unpause => vec![next::resume(&place, &study.name)],
+            Steer::Stop => vec![next::extend(&place, &study.name), next::trials(&place, &study.name)],
+        });
+    }
+    Ok(())
 }

@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use foldwise_shared::ledger::Ledger;
 use foldwise_shared::record::{StudyRecord, TrialRecord};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::TrialState;
 
 use super::next;
-use super::render::{best_table, counts, span};
+use super::render::{account, best_table, counts, span};
 
 /// A run that is over.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ pub struct Summary<'a> {
     pub study: &'a StudyRecord,
     /// All its trials.
     pub trials: &'a [TrialRecord],
+    /// What it cost.
+    pub ledger: &'a Ledger,
     /// Its database.
     pub database: &'a Path,
     /// How long this run took.
@@ -58,6 +61,9 @@ impl Summary<'_> {
             span(self.study.running_ms),
             self.study.epochs
         );
+        if self.study.epochs > 0 {
+            let _ = writeln!(text, "devices  {}", account(self.ledger));
+        }
         text
     }
 
@@ -116,6 +122,7 @@ mod tests {
             spec: &spec,
             study: &study,
             trials: &trials,
+            ledger: &samples::ledger(),
             database: Path::new("runs/d.db"),
             elapsed: Duration::from_millis(61_400),
         };
@@ -138,6 +145,7 @@ mod tests {
             spec: &spec,
             study: &study,
             trials: &[],
+            ledger: &Ledger::default(),
             database: Path::new("./foldwise.db"),
             elapsed: Duration::ZERO,
         };

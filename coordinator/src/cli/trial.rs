@@ -4,7 +4,7 @@ use super::args::{NamedTrial, TrialCommand, TrialListArgs};
 use super::error::CliError;
 use super::render::{self, Answer, Format};
 use super::source::Source;
-use super::{external, next};
+use super::{external, living, next};
 
 /// Does what a `foldwise trial` command says.
 ///
@@ -21,6 +21,8 @@ pub fn execute(command: &TrialCommand) -> Result<(), CliError> {
         TrialCommand::Renew(trial) => external::renew(trial),
         TrialCommand::Add(args) => external::add(args),
         TrialCommand::Enqueue(args) => external::enqueue(args),
+        TrialCommand::Retry(trial) => living::retry(trial),
+        TrialCommand::Stop(trial) => living::stop(trial),
     }
 }
 
@@ -35,8 +37,8 @@ fn show(named: &NamedTrial) -> Result<(), CliError> {
     let NamedTrial { study, number, query } = named;
     let source = Source::open(&query.source)?;
     let study = source.study(study)?;
-    let (trial, decisions) = source.trial(&study, *number)?;
-    render::print(Answer::Trial(&trial, &decisions), query.output.format)?;
+    let (trial, decisions, attempts) = source.trial(&study, *number)?;
+    render::print(Answer::Trial(&trial, &decisions, &attempts), query.output.format)?;
     if query.output.format == Format::Table && !decisions.is_empty() {
         next::show(&[next::explain(&next::place(&query.source), &study.name, *number)]);
     }

@@ -8,6 +8,7 @@ mod data_paths;
 mod offline;
 mod outage;
 mod publish;
+mod recall;
 mod running;
 
 use std::collections::HashMap;
@@ -52,8 +53,16 @@ pub enum CoordinatorError {
     #[error("there is a study named `{0}` already; give this one another name")]
     NameTaken(String),
     /// The study is over.
-    #[error("the study `{0}` has ended; a study that has ended never changes")]
+    #[error("the study `{0}` has ended; `foldwise study extend {0} --trials N` lets it go on")]
     Ended(String),
+    /// There is no such worker.
+    #[error("there has never been a worker named `{name}`{}", list(.known))]
+    NoWorker {
+        /// What was asked for.
+        name: String,
+        /// Who there was.
+        known: Vec<String>,
+    },
     /// What was asked for cannot be; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -98,8 +98,8 @@ pub fn request_offline(
 fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, CoordinatorError> {
     let store = Store::open(database)?;
     // Whatever its workers still train, a study that is stopped does not want it.
-    let open_leases =
-        if matches!(event, Event::StopStudy(_)) { OpenLeases::Ended } else { OpenLeases::AsRecorded };
+    let unwanted = matches!(event, Event::StopStudy(_) | Event::DeleteStudy { force: true, .. });
+    let open_leases = if unwanted { OpenLeases::Ended } else { OpenLeases::AsRecorded };
     let options = Options { open_leases, only: Some(name.to_owned()), lease_ms: None };
     let (published, drained, outage) =
         (broadcast::channel(1).0, watch::channel(false).0, watch::channel(None).0);

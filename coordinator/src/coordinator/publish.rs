@@ -3,7 +3,7 @@
 use foldwise_engine::scheduler::Write;
 use foldwise_shared::ids::StudyId;
 use foldwise_shared::record::StudyEvent;
-use foldwise_shared::state::AttemptState;
+use foldwise_shared::state::{AttemptState, StudyState};
 
 /// The event that a write is to a watcher, if it is one.
 pub fn event_of(write: &Write) -> Option<(StudyId, StudyEvent)> {
@@ -54,6 +54,11 @@ pub fn event_of(write: &Write) -> Option<(StudyId, StudyEvent)> {
         Write::StudyState { study, state, message, .. } => {
             (*study, StudyEvent::StudyChanged { state: *state, message: message.clone() })
         }
+        // For a watcher there is nothing more to come.
+        Write::StudyDeleted { study, .. } => (
+            *study,
+            StudyEvent::StudyChanged { state: StudyState::Ended, message: Some("it was deleted".into()) },
+        ),
         _ => return None,
     })
 }

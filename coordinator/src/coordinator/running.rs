@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::outage::{Outage, not_recorded};
 use super::publish::event_of;
+use super::recall;
 use super::{CoordinatorError, Input, Options, Published, Sessions};
 use crate::store::{Store, StoreError};
 
@@ -183,22 +184,19 @@ impl Running {
                     }
                     let _nobody_asked = outcome.add(self.scheduler.handle(self.clock.now(), event));
                 }
-                Input::Request { event: Event::CreateStudy(study), answer } => {
-                    // A name is looked up in the store, so what comes before must be there.
+                Input::Request { event, answer } if recall::is_needed(&event) => {
+                    // It is looked up in the store, so what comes before must be there.
                     self.commit(std::mem::take(&mut outcome))?;
                     if self.outage.is_on() {
                         drop(answer.send(Err(self.outage.refusal())));
                         continue;
                     }
-                    let name = study.spec.study.name.clone();
-                    match self.store.reader().and_then(|reader| reader.study(&name)) {
-                        Ok(None) => {
-                            let event = Event::CreateStudy(study);
+                    match recall::recall(&mut self.store, event) {
+                        Ok(event) => {
                             let reply = outcome.add(self.scheduler.handle(self.clock.now(), event));
                             outcome.answers.push((answer, reply));
                         }
-                        Ok(Some(_)) => drop(answer.send(Err(CoordinatorError::NameTaken(name)))),
-                        Err(error) => drop(answer.send(Err(error.into()))),
+                        Err(error) => drop(answer.send(Err(error))),
                     }
                 }
                 Input::Request { event, answer } => {
@@ -294,6 +292,8 @@ fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Schedul
     let mut snapshot = store.snapshot()?;
     if let Some(only) = &options.only {
         snapshot.studies.retain(|study| study.spec.study.name == *only);
+        // Those are workers of a coordinator that serves, whatever ours are called.
+        snapshot.drained_workers.clear();
     }
     let defaults = scheduler::Options::default();
     let engine_options = scheduler::Options {

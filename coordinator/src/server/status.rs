@@ -12,7 +12,7 @@ use crate::hindsight::HindsightError;
 /// An error of the coordinator.
 pub(super) fn from_coordinator(error: CoordinatorError) -> Status {
     let code = match &error {
-        CoordinatorError::NoStudy { .. } => Code::NotFound,
+        CoordinatorError::NoStudy { .. } | CoordinatorError::NoWorker { .. } => Code::NotFound,
         CoordinatorError::NameTaken(_) => Code::AlreadyExists,
         CoordinatorError::Ended(_) => Code::FailedPrecondition,
         CoordinatorError::Refused(refusal) => of_refusal(refusal.kind),

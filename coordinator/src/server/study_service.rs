@@ -7,8 +7,10 @@ use foldwise_engine::scheduler::{self, Event};
 use foldwise_proto::convert::{added, clean_message, params_from, told};
 use foldwise_proto::v1::{self, study_service_server::StudyService};
 use foldwise_shared::external::{DEFAULT_LEASE_MS, Told, TrialReport};
+use foldwise_shared::fleet::{Handover, WorkerRecord, WorkerState};
 use foldwise_shared::ids::{LeaseId, StudyId, TrialNumber};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
+use foldwise_shared::spec::Extension;
 use foldwise_shared::state::StudyState;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -80,6 +82,22 @@ impl Studies {
         }
     }
 
+    /// The workers as the loop knows them, and those that are gone as the tables do; of this name only, if one is given.
+    async fn workers(&self, name: Option<String>) -> Answer<v1::ListWorkersResponse> {
+        let there = match self.coordinator.request(Event::ListWorkers).await {
+            Ok(scheduler::Answer::Workers(workers)) => workers,
+            Ok(other) => return Err(status::wrong_answer(&other)),
+            Err(error) => return Err(status::from_coordinator(error)),
+        };
+        let known = self.coordinator.read(|reader| Ok(reader.workers()?));
+        let known = known.await.map_err(status::from_coordinator)?;
+        let mut workers = with_gone(there, known);
+        workers.retain(|worker| name.as_ref().is_none_or(|name| worker.name == *name));
+        Ok(Response::new(v1::ListWorkersResponse {
+            workers: workers.into_iter().map(v1::Worker::from).collect(),
+        }))
+    }
+
     async fn answer(&self, name: &str) -> Answer<v1::Study> {
         let study = self.coordinator.study(name).await.map_err(status::from_coordinator)?;
         Ok(Response::new(study.into()))
@@ -129,6 +147,70 @@ impl StudyService for Studies {
         self.steer(request.into_inner().name, Event::StopStudy).await
     }
 
+    async fn extend_study(&self, request: Request<v1::ExtendStudyRequest>) -> Answer<v1::Study> {
+        let v1::ExtendStudyRequest { name, trials, epochs, wall_time_ms } = request.into_inner();
+        let more = Extension { trials, epochs, wall_time_ms };
+        self.request(name.clone(), |study| Event::ExtendStudy { study, more, ended: None }).await?;
+        self.answer(&name).await
+    }
+
+    async fn delete_study(
+        &self,
+        request: Request<v1::DeleteStudyRequest>,
+    ) -> Answer<v1::DeleteStudyResponse> {
+        let v1::DeleteStudyRequest { name, force } = request.into_inner();
+        self.request(name, |study| Event::DeleteStudy { study, force, artifacts: Vec::new() }).await?;
+        Ok(Response::new(v1::DeleteStudyResponse {}))
+    }
+
+    async fn get_ledger(&self, request: Request<v1::StudyRequest>) -> Answer<v1::Ledger> {
+        let name = request.into_inner().name;
+        let ledger = self.coordinator.read(move |reader| {
+            let study = find_study_id(reader, &name)?;
+            Ok(reader.ledger(study)?)
+        });
+        Ok(Response::new(ledger.await.map_err(status::from_coordinator)?.into()))
+    }
+
+    async fn retry_trial(&self, request: Request<v1::TrialRequest>) -> Answer<v1::TrialNow> {
+        let v1::TrialRequest { study, trial } = request.into_inner();
+        let trial = TrialNumber(trial);
+        self.request_trial(study, |study| Event::RetryTrial { study, trial, found: None }).await
+    }
+
+    async fn stop_trial(&self, request: Request<v1::TrialRequest>) -> Answer<v1::TrialNow> {
+        let v1::TrialRequest { study, trial } = request.into_inner();
+        self.request_trial(study, |study| Event::StopTrial { study, trial: TrialNumber(trial) }).await
+    }
+
+    async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
+        self.workers(None).await
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Answer<v1::ListWorkersResponse> {
+        let v1::DrainWorkerRequest { name, handover } = request.into_inner();
+        let handover = match handover.as_str() {
+            "" => Handover::default(),
+            word => word.parse().map_err(|error| status::wrong_word("handover", error))?,
+        };
+        let event = Event::DrainWorker { name: name.clone(), handover };
+        self.coordinator.request(event).await.map_err(status::from_coordinator)?;
+        self.workers(Some(name)).await
+    }
+
+    async fn undrain_worker(
+        &self,
+        request: Request<v1::UndrainWorkerRequest>,
+    ) -> Answer<v1::ListWorkersResponse> {
+        let name = request.into_inner().name;
+        let event = Event::UndrainWorker { name: name.clone() };
+        self.coordinator.request(event).await.map_err(status::from_coordinator)?;
+        self.workers(Some(name)).await
+    }
+
     async fn get_trial(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::GetTrialResponse> {
         let v1::GetTrialRequest { study: name, number } = request.into_inner();
         let missing = status::no_trial(&name, number);
@@ -136,12 +218,13 @@ impl StudyService for Studies {
             let study = find_study(reader, &name)?;
             let Some(trial) = reader.trial(study.id, TrialNumber(number))? else { return Ok(None) };
             let decisions = reader.decisions(study.id, Some(TrialNumber(number)))?;
-            Ok(Some((trial, decisions)))
+            Ok(Some((trial, decisions, reader.attempts(study.id, TrialNumber(number))?)))
         });
-        let (trial, decisions) = read.await.map_err(status::from_coordinator)?.ok_or(missing)?;
+        let (trial, decisions, attempts) = read.await.map_err(status::from_coordinator)?.ok_or(missing)?;
         Ok(Response::new(v1::GetTrialResponse {
             trial: Some(trial.into()),
             decisions: decisions.into_iter().map(v1::Decision::from).collect(),
+            attempts: attempts.into_iter().map(v1::Attempt::from).collect(),
         }))
     }
 
@@ -316,6 +399,18 @@ fn clean(told: Told) -> Told {
 
 fn at_most(field: &str, given: usize, most: usize, unit: &str) -> Result<(), Status> {
     if given > most { Err(status::too_many(field, given, most, unit)) } else { Ok(()) }
+}
+
+/// Those that are there, and of each other name the newest process that was, by name.
+fn with_gone(there: Vec<WorkerRecord>, known: Vec<WorkerRecord>) -> Vec<WorkerRecord> {
+    let mut workers = there;
+    for worker in known {
+        if !workers.iter().any(|other| other.name == worker.name) {
+            workers.push(WorkerRecord { state: Some(WorkerState::Gone), ..worker });
+        }
+    }
+    workers.sort_by(|a, b| (&a.name, &a.incarnation).cmp(&(&b.name, &b.incarnation)));
+    workers
 }
 
 fn state_of(study: &StudyRecord) -> StudyEvent {

@@ -17,6 +17,9 @@ mod snapshot;
 mod view;
 mod write;
 
+mod events;
+mod fleet;
+mod ledger;
 mod query;
 mod recording;
 
@@ -27,12 +30,12 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use foldwise_engine::scheduler::{Snapshot, Write};
-use foldwise_shared::ids::Millis;
+use foldwise_engine::scheduler::{Snapshot, StudySnapshot, Write};
+use foldwise_shared::ids::{Millis, StudyId};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub use self::error::StoreError;
-pub use self::query::{AttemptRecord, Reader, TrialQuery, TrialSort};
+pub use self::query::{Reader, TrialQuery, TrialSort};
 
 use self::error::Fault;
 use self::lock::Lock;
@@ -119,7 +122,7 @@ impl Store {
     /// # Errors
     /// A damaged database.
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        let mut load = || snapshot::load(&*self.db.transaction()?);
+        let mut load = || snapshot::load(&*self.db.transaction()?, None);
         load().map_err(|fault| fault.at(&self.path))
     }
 
@@ -149,6 +152,15 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn be_impatient(&self) -> rusqlite::Result<()> {
         self.db.busy_timeout(Duration::ZERO)
+    }
+
+    /// What a scheduler has to know of one study, in whatever state; none if there is no such study.
+    ///
+    /// # Errors
+    /// A damaged database.
+    pub fn study_snapshot(&mut self, study: StudyId) -> Result<Option<StudySnapshot>, StoreError> {
+        let mut load = || snapshot::load(&*self.db.transaction()?, Some(study));
+        load().map(|mut snapshot| snapshot.studies.pop()).map_err(|fault| fault.at(&self.path))
     }
 
     /// A connection of its own for queries.

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
-use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
-use foldwise_shared::state::{AttemptState, Direction, FailureClass, TrialState, UnknownWord};
+use foldwise_shared::record::{
+    AttemptRecord, Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord,
+};
+use foldwise_shared::spec::BudgetSection;
+use foldwise_shared::state::{Direction, StudyState, TrialState, UnknownWord};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, params};
-use serde::Serialize;
 
 use super::Store;
 use super::error::{Fault, StoreError};
@@ -80,33 +82,6 @@ impl FromStr for TrialSort {
             known: Self::ALL.iter().map(|sort| sort.as_str()).collect::<Vec<_>>().join(", "),
         })
     }
-}
-
-/// One execution of one fold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AttemptRecord {
-    /// The fold.
-    pub fold: FoldIndex,
-    /// Its number.
-    pub attempt: Attempt,
-    /// Where it is in its life.
-    pub state: AttemptState,
-    /// Why it failed, if it did.
-    pub failure: Option<FailureClass>,
-    /// What there is to say about its end.
-    pub message: Option<String>,
-    /// The worker's name.
-    pub worker: String,
-    /// The device it trained on.
-    pub device: String,
-    /// The epoch it started after.
-    pub start_epoch: Epoch,
-    /// Epochs it recorded.
-    pub epochs: u32,
-    /// When it was leased.
-    pub started_at: Millis,
-    /// When it ended.
-    pub ended_at: Option<Millis>,
 }
 
 /// A read-only connection. Every answer is consistent in itself.
@@ -182,6 +157,15 @@ impl Reader {
             let mut query = tx.prepare_cached("SELECT id FROM study WHERE name = ?1")?;
             Ok(query.query_row([name], |row| row.get(0)).optional()?.map(StudyId))
         })
+    }
+
+    /// Where the study with this id is in its life; none if there is none.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn study_state(&self, study: StudyId) -> Result<Option<StudyState>, StoreError> {
+        let sql = "SELECT state FROM study WHERE id = ?1";
+        self.read(|tx| Ok(collect(tx, sql, [study.0], |row| word(row, 0))?.pop()))
     }
 
     /// The names of all studies, oldest first.
@@ -269,6 +253,32 @@ impl Reader {
         self.read(|tx| collect(tx, sql, params![study.0, trial.0], attempt_record))
     }
 
+    /// The budgets that a study had before it was extended, oldest first.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn earlier_budgets(&self, study: StudyId) -> Result<Vec<BudgetSection>, StoreError> {
+        let sql = "SELECT detail ->> '$.before' FROM event WHERE study_id = ?1 AND kind = 'study-extended' ORDER BY seq";
+        self.read(|tx| {
+            let texts: Vec<String> = collect(tx, sql, [study.0], |row| row.get(0))?;
+            let budget = |text: &String| {
+                serde_json::from_str(text)
+                    .map_err(|error| Fault::Damaged(format!("an earlier budget of study {study}: {error}")))
+            };
+            texts.iter().map(budget).collect()
+        })
+    }
+
+    /// The digests of the artifacts that belong to a study and to no other.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn artifacts_of(&self, study: StudyId) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT digest FROM artifact AS own WHERE study_id = ?1 AND NOT EXISTS \
+            (SELECT 1 FROM artifact AS other WHERE other.digest = own.digest AND other.study_id <> ?1) ORDER BY digest";
+        self.read(|tx| collect(tx, sql, [study.0], |row| row.get(0)))
+    }
+
     /// Runs several queries on one state of the database.
     pub(super) fn read<T>(
         &self,
@@ -321,7 +331,9 @@ fn trials(
         "WITH picked AS (SELECT * FROM trial WHERE study_id = ?1 {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3)"
     );
     let sql = format!(
-        "{picked} SELECT id, number, state, value, std, reason, created_at, finished_at FROM picked ORDER BY {order}"
+        "{picked} SELECT id, number, state, value, std, reason, created_at, finished_at, \
+         (SELECT parent.number FROM trial AS parent WHERE parent.id = picked.parent_trial) \
+         FROM picked ORDER BY {order}"
     );
     let mut trials = collect(tx, &sql, columns, |row| Ok((row.get::<_, i64>(0)?, trial_record(row)?)))?;
     let places: BTreeMap<i64, usize> =
@@ -405,6 +417,7 @@ fn trial_record(row: &Row<'_>) -> rusqlite::Result<TrialRecord> {
         created_at: Millis(row.get(6)?),
         finished_at: row.get::<_, Option<i64>>(7)?.map(Millis),
         folds: Vec::new(),
+        parent: row.get::<_, Option<u32>>(8)?.map(TrialNumber),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use foldwise_engine::scheduler::{
-    DataInfo, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
+    DataInfo, DrainedWorker, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
 };
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
@@ -14,10 +14,12 @@ use rusqlite::Connection;
 use super::error::Fault;
 use super::value::{DECISION, count, decision, optional_word, param, word};
 
-/// Loads everything; the caller holds a transaction.
-pub(super) fn load(tx: &Connection) -> Result<Snapshot, Fault> {
-    let mut loader = Loader { studies: studies(tx)?, places: HashMap::new() };
-    loader.trials(tx)?;
+/// Loads everything, or with `only` no other study than this; the caller holds a transaction.
+pub(super) fn load(tx: &Connection, only: Option<StudyId>) -> Result<Snapshot, Fault> {
+    let filter = only.map(|study| format!("trial_id IN (SELECT id FROM trial WHERE study_id = {study})"));
+    let filter = filter.unwrap_or_else(|| "true".into());
+    let mut loader = Loader { studies: studies(tx, only)?, places: HashMap::new(), filter };
+    loader.trials(tx, only)?;
     loader.params(tx)?;
     loader.decisions(tx)?;
     loader.folds(tx)?;
@@ -28,6 +30,7 @@ pub(super) fn load(tx: &Connection) -> Result<Snapshot, Fault> {
         studies: loader.studies,
         last_study: StudyId(last_id(tx, "study")?),
         last_lease: LeaseId(last_id(tx, "lease")?),
+        drained_workers: drained_workers(tx)?,
     })
 }
 
@@ -35,6 +38,8 @@ struct Loader {
     studies: Vec<StudySnapshot>,
     /// Trial row -> positions of its study and of itself therein.
     places: HashMap<i64, (usize, usize)>,
+    /// A condition on the column `trial_id` of a table: which of its rows are wanted.
+    filter: String,
 }
 
 /// Which rows of an attempt are live.
@@ -46,12 +51,20 @@ struct Span {
     live_until: u32,
 }
 
-fn studies(tx: &Connection) -> Result<Vec<StudySnapshot>, Fault> {
+fn drained_workers(tx: &Connection) -> Result<BTreeMap<String, DrainedWorker>, Fault> {
+    let mut query = tx.prepare("SELECT name, handover, drained_at FROM drained_worker")?;
+    let rows = query.query_map([], |row| {
+        Ok((row.get(0)?, DrainedWorker { handover: word(row, 1)?, at: Millis(row.get(2)?) }))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn studies(tx: &Connection, only: Option<StudyId>) -> Result<Vec<StudySnapshot>, Fault> {
     let mut query = tx.prepare(
         "SELECT id, spec, data_digest, splits_digest, images, height, width, state, running_ms \
-         FROM study ORDER BY id",
+         FROM study WHERE ?1 IS NULL OR id = ?1 ORDER BY id",
     )?;
-    let mut rows = query.query([])?;
+    let mut rows = query.query([only.map(|study| study.0)])?;
     let mut studies = Vec::new();
     while let Some(row) = rows.next()? {
         let id = StudyId(row.get(0)?);
@@ -77,14 +90,14 @@ fn studies(tx: &Connection) -> Result<Vec<StudySnapshot>, Fault> {
 }
 
 impl Loader {
-    fn trials(&mut self, tx: &Connection) -> Result<(), Fault> {
+    fn trials(&mut self, tx: &Connection, only: Option<StudyId>) -> Result<(), Fault> {
         let places: HashMap<i64, usize> =
             self.studies.iter().enumerate().map(|(place, study)| (study.id.0, place)).collect();
         let mut query = tx.prepare(
             "SELECT id, study_id, number, state, ending, value, reason, finished_at \
-             FROM trial ORDER BY study_id, number",
+             FROM trial WHERE ?1 IS NULL OR study_id = ?1 ORDER BY study_id, number",
         )?;
-        let mut rows = query.query([])?;
+        let mut rows = query.query([only.map(|study| study.0)])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let study = *places.get(&row.get(1)?).ok_or_else(|| orphan("trial", id))?;
@@ -106,7 +119,8 @@ impl Loader {
     }
 
     fn params(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare("SELECT trial_id, name, kind, value FROM param")?;
+        let mut query =
+            tx.prepare(&format!("SELECT trial_id, name, kind, value FROM param WHERE {}", self.filter))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("param", row.get(0)?)?.params.insert(row.get(1)?, param(row, 2)?);
@@ -115,8 +129,10 @@ impl Loader {
     }
 
     fn decisions(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query =
-            tx.prepare(&format!("SELECT d.trial_id, {DECISION} FROM decision AS d ORDER BY d.event_seq"))?;
+        let mut query = tx.prepare(&format!(
+            "SELECT d.trial_id, {DECISION} FROM decision AS d WHERE {} ORDER BY d.event_seq",
+            self.filter
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("decision", row.get(0)?)?.decision.get_or_insert(decision(row, 1)?);
@@ -125,9 +141,10 @@ impl Loader {
     }
 
     fn folds(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare(
-            "SELECT trial_id, fold, state, value, best_epoch, attempts FROM fold ORDER BY trial_id, fold",
-        )?;
+        let mut query = tx.prepare(&format!(
+            "SELECT trial_id, fold, state, value, best_epoch, attempts FROM fold WHERE {} ORDER BY trial_id, fold",
+            self.filter
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
@@ -151,13 +168,14 @@ impl Loader {
 
     /// The failures and the open attempts; returns what is live, in the order of the rows.
     fn attempts(&mut self, tx: &Connection) -> Result<Vec<Span>, Fault> {
-        let mut query = tx.prepare(
+        let mut query = tx.prepare(&format!(
             "SELECT attempt.trial_id, attempt.fold, attempt.attempt, attempt.start_epoch, attempt.state, \
              attempt.failure, attempt.lease_id, attempt.worker, attempt.device, lease.incarnation, \
              lease.lease_ms, coalesce(lease.renewed_at, lease.granted_at) \
-             FROM attempt JOIN lease ON lease.id = attempt.lease_id \
+             FROM attempt JOIN lease ON lease.id = attempt.lease_id WHERE {} \
              ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
-        )?;
+            self.filter
+        ))?;
         let mut rows = query.query([])?;
         let mut spans: Vec<Span> = Vec::new();
         // The newest attempt of a fold comes first, and each one says how much the older ones keep.
@@ -191,9 +209,10 @@ impl Loader {
     }
 
     fn epochs(&mut self, tx: &Connection, attempts: &[Span]) -> Result<(), Fault> {
-        let mut query = tx.prepare(
-            "SELECT trial_id, fold, attempt, epoch, value FROM epoch ORDER BY trial_id, fold, attempt, epoch",
-        )?;
+        let mut query = tx.prepare(&format!(
+            "SELECT trial_id, fold, attempt, epoch, value FROM epoch WHERE {} ORDER BY trial_id, fold, attempt, epoch",
+            self.filter
+        ))?;
         let mut rows = query.query([])?;
         let mut attempts = attempts.iter().peekable();
         while let Some(row) = rows.next()? {
@@ -229,10 +248,11 @@ impl Loader {
     }
 
     fn checkpoints(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare(
-            "SELECT trial_id, fold, epoch, digest, bytes FROM artifact \
-             WHERE kind = 'checkpoint' AND trial_id IS NOT NULL AND fold IS NOT NULL AND epoch IS NOT NULL",
-        )?;
+        let mut query = tx.prepare(&format!(
+            "SELECT trial_id, fold, epoch, digest, bytes FROM artifact WHERE {} \
+             AND kind = 'checkpoint' AND trial_id IS NOT NULL AND fold IS NOT NULL AND epoch IS NOT NULL",
+            self.filter
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let checkpoint =

@@ -2,7 +2,7 @@
 
 use foldwise_shared::ids::StudyId;
 use foldwise_shared::spec::StudySpec;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::error::Fault;
 
@@ -33,6 +33,22 @@ pub(super) fn create(tx: &Connection, study: StudyId, spec: &StudySpec) -> Resul
         quoted(&name, '"'),
         columns.join(",\n    "),
     ))?;
+    Ok(())
+}
+
+/// Removes the view of a study, whatever it is called.
+pub(super) fn remove(tx: &Connection, study: StudyId) -> Result<(), Fault> {
+    let end = format!("FROM trial WHERE trial.study_id = {study}\nORDER BY trial.number");
+    let name: Option<String> = tx
+        .prepare_cached(
+            "SELECT name FROM sqlite_schema WHERE type = 'view' AND substr(name, 1, 7) = 'trials_' \
+             AND substr(sql, -length(?1)) = ?1",
+        )?
+        .query_row([end], |row| row.get(0))
+        .optional()?;
+    if let Some(name) = name {
+        tx.execute_batch(&format!("DROP VIEW {}", quoted(&name, '"')))?;
+    }
     Ok(())
 }
 

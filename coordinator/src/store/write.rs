@@ -1,5 +1,7 @@
 //! Applies one change of the record, and logs it as an event.
 
+mod steer;
+
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{NewStudy, WorkerInfo, Write};
@@ -29,8 +31,8 @@ pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
             })
         }
         Write::Worker { worker, at } => seen_worker(tx, worker, *at),
-        Write::Trial { study, trial, params, origins, folds, at } => {
-            new_trial(tx, (*study, *trial), params, origins, *folds, *at)
+        Write::Trial { study, trial, params, origins, folds, parent, at } => {
+            new_trial(tx, (*study, *trial), params, origins, (*folds, *parent), *at)
         }
         Write::TrialState { study, trial, state, ending, value, std, reason, at } => {
             trial_state(tx, (*study, *trial), (*state, *ending), (*value, *std), reason.as_deref(), *at)
@@ -61,6 +63,10 @@ pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
         Write::Decision { study, trial, fold, epoch, decision, at } => {
             decide(tx, (*study, *trial, *fold), *epoch, decision, *at)
         }
+        Write::StudyExtended { study, spec, before, at } => steer::extend(tx, *study, spec, before, *at),
+        Write::StudyDeleted { study, at } => steer::delete(tx, *study, *at),
+        Write::WorkerDrained { name, handover, at } => steer::drain(tx, name, *handover, *at),
+        Write::WorkerUndrained { name, at } => steer::undrain(tx, name, *at),
     }
 }
 
@@ -123,13 +129,16 @@ fn new_trial(
     (study, number): (StudyId, TrialNumber),
     params: &Params,
     origins: &BTreeMap<String, Origin>,
-    folds: u32,
+    (folds, parent): (u32, Option<TrialNumber>),
     at: Millis,
 ) -> Result<(), Fault> {
     let waiting = TrialState::Waiting.as_str();
+    let parent_id = parent.map(|parent| trial_id(tx, study, parent)).transpose()?;
     let trial = tx
-        .prepare_cached("INSERT INTO trial (study_id, number, state, created_at) VALUES (?1, ?2, ?3, ?4)")?
-        .insert(params![study.0, number.0, waiting, at.0])?;
+        .prepare_cached(
+            "INSERT INTO trial (study_id, number, state, created_at, parent_trial) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .insert(params![study.0, number.0, waiting, at.0, parent_id])?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO param (trial_id, name, kind, value, origin) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -144,7 +153,7 @@ fn new_trial(
     for fold in 0..folds {
         insert.execute(params![trial, fold, waiting])?;
     }
-    let detail = json!({ "params": params, "folds": folds });
+    let detail = json!({ "params": params, "folds": folds, "parent": parent });
     log(tx, at, "trial-created", Subject::trial(study, number), &detail).map(drop)
 }
 

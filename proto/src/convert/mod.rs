@@ -4,6 +4,7 @@ mod common;
 mod device;
 mod event;
 mod external;
+mod fleet;
 mod hindsight;
 mod name;
 mod record;

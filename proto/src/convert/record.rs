@@ -82,6 +82,7 @@ impl From<TrialRecord> for v1::Trial {
             created_at: record.created_at.0,
             finished_at: record.finished_at.map(|at| at.0),
             folds: record.folds.into_iter().map(v1::Fold::from).collect(),
+            parent: record.parent.map(|parent| parent.0),
         }
     }
 }
@@ -105,6 +106,7 @@ impl TryFrom<v1::Trial> for TrialRecord {
             created_at: Millis(wire.created_at),
             finished_at: wire.finished_at.map(Millis),
             folds: wire.folds.into_iter().map(FoldRecord::try_from).collect::<Result<_, _>>()?,
+            parent: wire.parent.map(TrialNumber),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod diff;
 mod error;
+mod extend;
 mod parse;
 mod pruner;
 mod recovery;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
+pub use self::extend::Extension;
 pub use self::parse::{parse, place};
 pub use self::pruner::{pruners_with, with_pruner};
 pub use self::recovery::{CheckpointSection, Keep, RetrySection};

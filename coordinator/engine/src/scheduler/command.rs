@@ -6,11 +6,12 @@ use std::sync::Arc;
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::external::{Asked, TrialNow};
+use foldwise_shared::fleet::{Handover, WorkerRecord};
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
 };
 use foldwise_shared::record::EpochRecord;
-use foldwise_shared::spec::StudySpec;
+use foldwise_shared::spec::{BudgetSection, StudySpec};
 use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
@@ -68,6 +69,24 @@ pub enum Write {
         /// When.
         at: Millis,
     },
+    /// A study has a larger budget from now on.
+    StudyExtended {
+        /// The study.
+        study: StudyId,
+        /// Its spec, in which nothing but the budget is new.
+        spec: Box<StudySpec>,
+        /// The budget that it had.
+        before: BudgetSection,
+        /// When.
+        at: Millis,
+    },
+    /// Nothing of a study is to be left but what the log says of it.
+    StudyDeleted {
+        /// The study.
+        study: StudyId,
+        /// When.
+        at: Millis,
+    },
     /// How long at least one fold of a study has been in training.
     RunningTime {
         /// The study.
@@ -79,6 +98,22 @@ pub enum Write {
     Worker {
         /// Who it is.
         worker: WorkerInfo,
+        /// When.
+        at: Millis,
+    },
+    /// Workers of this name get no more folds.
+    WorkerDrained {
+        /// The name.
+        name: String,
+        /// What becomes of the folds they train.
+        handover: Handover,
+        /// When.
+        at: Millis,
+    },
+    /// Workers of this name get folds again.
+    WorkerUndrained {
+        /// The name.
+        name: String,
         /// When.
         at: Millis,
     },
@@ -94,6 +129,8 @@ pub enum Write {
         origins: BTreeMap<String, Origin>,
         /// How many folds it has.
         folds: u32,
+        /// The trial that it tries once more.
+        parent: Option<TrialNumber>,
         /// When.
         at: Millis,
     },
@@ -305,4 +342,6 @@ pub enum Answer {
     Asked(Asked),
     /// Where the trial is now.
     Trial(TrialNow),
+    /// Who is there.
+    Workers(Vec<WorkerRecord>),
 }

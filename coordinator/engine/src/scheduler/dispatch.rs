@@ -25,7 +25,7 @@ impl Scheduler {
             let mut free: Vec<(f64, String)> = self
                 .workers
                 .iter()
-                .filter(|(_, worker)| worker.is_free(self.now))
+                .filter(|(_, worker)| worker.is_free(self.now) && !self.is_drained(worker))
                 .map(|(incarnation, worker)| (worker.load(), incarnation.clone()))
                 .collect();
             free.sort_by(|(a, first), (b, second)| a.total_cmp(b).then_with(|| first.cmp(second)));
@@ -126,6 +126,16 @@ impl Scheduler {
 
     /// A new trial with these params, in state Waiting; none if there is no such study.
     pub(super) fn add_trial(&mut self, id: StudyId, suggestion: Suggestion) -> Option<TrialNumber> {
+        self.add_child(id, suggestion, None)
+    }
+
+    /// The same for a trial that tries another one once more.
+    pub(super) fn add_child(
+        &mut self,
+        id: StudyId,
+        suggestion: Suggestion,
+        parent: Option<TrialNumber>,
+    ) -> Option<TrialNumber> {
         let at = self.now;
         let study = self.studies.get_mut(&id)?;
         let number = study.next_number;
@@ -139,7 +149,7 @@ impl Scheduler {
         };
         study.active.insert(number, trial);
         let (params, origins) = (suggestion.params, suggestion.origins);
-        self.write(Write::Trial { study: id, trial: number, params, origins, folds, at });
+        self.write(Write::Trial { study: id, trial: number, params, origins, folds, parent, at });
         Some(number)
     }
 

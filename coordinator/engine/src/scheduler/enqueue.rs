@@ -38,7 +38,7 @@ impl Scheduler {
         let name = &study.spec.study.name;
         if study.trials_are_used_up() {
             return RefusalKind::UsedUp.because(format!(
-                "study `{name}` has all of its {} trials; a larger budget.trials would allow more",
+                "study `{name}` has all of its {} trials; `foldwise study extend {name} --trials N` allows more",
                 study.next_number
             ));
         }
@@ -61,7 +61,7 @@ impl Scheduler {
     }
 }
 
-pub(super) const GONE: &str = "the study has ended; a study that has ended never changes";
+pub(super) const GONE: &str = "the study has ended; `foldwise study extend STUDY --trials N` lets it go on";
 
 impl Study {
     /// Params that a person brings, if they are in the space.

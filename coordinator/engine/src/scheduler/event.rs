@@ -3,10 +3,14 @@
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::device::DeviceUse;
 use foldwise_shared::external::{Told, TrialReport};
+use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{AttemptKey, Epoch, LeaseId, SessionId, StudyId, TrialNumber};
-use foldwise_shared::spec::StudySpec;
+use foldwise_shared::spec::{Extension, StudySpec};
 use foldwise_shared::state::FailureClass;
 use foldwise_shared::value::Params;
+
+use super::snapshot::StudySnapshot;
+use super::steer::RecordedTrial;
 
 /// Something that happened outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,6 +171,54 @@ pub enum Event {
         params: Params,
         /// What came of them.
         told: Told,
+    },
+    /// A person allows a study more; one that has ended goes on. This and what follows has a [`super::Command::Reply`].
+    ExtendStudy {
+        /// The study.
+        study: StudyId,
+        /// How much more.
+        more: Extension,
+        /// What the record has of it, if it has ended.
+        ended: Option<Box<StudySnapshot>>,
+    },
+    /// A person wants a study and all that is recorded of it to be gone. The record has it.
+    DeleteStudy {
+        /// The study.
+        study: StudyId,
+        /// Even if it is not over.
+        force: bool,
+        /// The digests of the artifacts that belong to it alone.
+        artifacts: Vec<String>,
+    },
+    /// A person wants the params of a trial that came to nothing to be tried once more.
+    RetryTrial {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+        /// What the record has of it; none if there is no such trial.
+        found: Option<RecordedTrial>,
+    },
+    /// A person cancels a trial.
+    StopTrial {
+        /// The study.
+        study: StudyId,
+        /// The trial.
+        trial: TrialNumber,
+    },
+    /// Who is there?
+    ListWorkers,
+    /// A person wants the workers of this name to get no more folds.
+    DrainWorker {
+        /// The name.
+        name: String,
+        /// What becomes of the folds they train.
+        handover: Handover,
+    },
+    /// A person wants them to get folds again.
+    UndrainWorker {
+        /// The name.
+        name: String,
     },
 }
 

@@ -295,7 +295,7 @@ impl Scheduler {
     }
 
     /// Where a trial is after this event.
-    fn trial_now(&self, id: StudyId, trial: TrialNumber) -> TrialNow {
+    pub(super) fn trial_now(&self, id: StudyId, trial: TrialNumber) -> TrialNow {
         if let Some(active) = self.studies.get(&id).and_then(|study| study.active.get(&trial)) {
             let reason = active.ending.as_ref().map(|(_, reason)| reason.clone());
             return TrialNow { trial, state: active.state, value: None, reason };

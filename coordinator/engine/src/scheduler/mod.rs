@@ -13,11 +13,13 @@ mod ending;
 mod enqueue;
 mod event;
 mod external;
+mod fleet;
 mod pace;
 mod refusal;
 mod restore;
 mod room;
 mod snapshot;
+mod steer;
 mod study;
 mod worker;
 
@@ -32,8 +34,10 @@ use foldwise_shared::state::StudyState;
 pub use self::command::{Answer, Assignment, Command, ToWorker, Write};
 pub use self::event::{DataInfo, EpochReport, Event, NewStudy, WorkerInfo};
 pub use self::external::LEASE_HOLDER;
+pub use self::fleet::DrainedWorker;
 pub use self::refusal::{Refusal, RefusalKind};
 pub use self::snapshot::{FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot};
+pub use self::steer::RecordedTrial;
 use self::study::Study;
 use self::worker::Worker;
 
@@ -78,6 +82,8 @@ pub struct Scheduler {
     workers: BTreeMap<String, Worker>,
     /// The incarnation behind each stream.
     sessions: BTreeMap<SessionId, String>,
+    /// The names whose workers get no more folds.
+    drained_workers: BTreeMap<String, DrainedWorker>,
     last_study: StudyId,
     last_lease: LeaseId,
     draining: bool,
@@ -142,6 +148,31 @@ impl Scheduler {
             }
             Event::AddTrial { study, asker, params, told } => {
                 let answer = self.add_told(study, asker, params, &told);
+                self.reply(answer);
+            }
+            Event::ExtendStudy { study, more, ended } => {
+                let answer = self.extend(study, &more, ended.map(|ended| *ended));
+                self.reply(answer);
+            }
+            Event::DeleteStudy { study, force, artifacts } => {
+                let answer = self.delete_study(study, force, artifacts);
+                self.reply(answer);
+            }
+            Event::RetryTrial { study, trial, found } => {
+                let answer = self.retry_trial(study, trial, found);
+                self.reply(answer);
+            }
+            Event::StopTrial { study, trial } => {
+                let answer = self.stop_trial(study, trial);
+                self.reply(answer);
+            }
+            Event::ListWorkers => self.reply(Ok(Answer::Workers(self.workers_now()))),
+            Event::DrainWorker { name, handover } => {
+                let answer = self.drain_worker(name, handover);
+                self.reply(answer);
+            }
+            Event::UndrainWorker { name } => {
+                let answer = self.undrain_worker(name);
                 self.reply(answer);
             }
         }

@@ -5,7 +5,7 @@ use foldwise_shared::state::FailureClass;
 
 use super::Scheduler;
 use super::command::ToWorker;
-use super::study::Study;
+use super::study::{Open, StopOrder, Study};
 
 /// An epoch may take this many times as long as the slowest before it.
 const FACTOR: i64 = 20;
@@ -105,9 +105,14 @@ fn paces(study: &Study) -> impl Iterator<Item = (AttemptKey, Millis)> {
     study.active.iter().flat_map(move |(number, trial)| {
         let folds = (0..).map(FoldIndex).zip(&trial.folds);
         folds.filter_map(move |(fold, found)| {
-            let open = found.open.as_ref().filter(|open| !open.expired && open.stopping.is_none())?;
+            let open = found.open.as_ref().filter(|open| !open.expired && is_to_train(open))?;
             let key = AttemptKey { study: study.id, trial: *number, fold, attempt: open.attempt };
             Some((key, open.pace.deadline(study)))
         })
     })
+}
+
+/// Who is told to stop after the epoch has still to come to its end.
+fn is_to_train(open: &Open) -> bool {
+    open.stopping.is_none_or(|order| order == StopOrder::AfterEpoch)
 }

@@ -21,6 +21,7 @@ impl Scheduler {
             studies: Default::default(),
             workers: Default::default(),
             sessions: Default::default(),
+            drained_workers: snapshot.drained_workers,
             last_study: snapshot.last_study,
             last_lease: snapshot.last_lease,
             draining: false,
@@ -46,7 +47,7 @@ impl Scheduler {
         (scheduler, commands)
     }
 
-    fn restore_study(&mut self, snapshot: StudySnapshot, open: &mut Vec<AttemptKey>) {
+    pub(super) fn restore_study(&mut self, snapshot: StudySnapshot, open: &mut Vec<AttemptKey>) {
         if snapshot.state == StudyState::Ended {
             return;
         }

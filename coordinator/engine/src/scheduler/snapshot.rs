@@ -10,6 +10,7 @@ use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::event::{DataInfo, WorkerInfo};
+use super::fleet::DrainedWorker;
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub last_study: StudyId,
     /// The largest lease id ever used; 0 if none.
     pub last_lease: LeaseId,
+    /// The names whose workers get no more folds.
+    pub drained_workers: BTreeMap<String, DrainedWorker>,
 }
 
 /// A study.

@@ -66,7 +66,7 @@ impl Worker {
     }
 
     /// The slots that are in use, as far as one can know.
-    fn busy(&self) -> usize {
+    pub fn busy(&self) -> usize {
         self.attempts.len() + self.stuck.len()
     }
 
@@ -103,6 +103,7 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&incarnation) {
             worker.stuck.retain(|key| held.contains(key));
         }
+        self.order_handovers_of(&incarnation);
         for key in held {
             if self.is_stuck(&incarnation, *key) {
                 self.send(session, ToWorker::Stop { key: *key, after_epoch: false });

@@ -13,6 +13,8 @@ use foldwise_shared::spec::StudySpec;
 
 use self::terminal::Terminal;
 use self::view::View;
+use super::error::CliError;
+use super::render::to_stdout;
 use super::say;
 
 /// What is known when the view begins.
@@ -38,6 +40,11 @@ pub enum LiveKind {
         /// Whether each epoch gets a line.
         verbose: bool,
     },
+    /// The same lines on standard output: they are the answer.
+    Lines {
+        /// Whether each epoch gets a line.
+        verbose: bool,
+    },
 }
 
 impl LiveKind {
@@ -47,16 +54,19 @@ impl LiveKind {
     }
 }
 
-/// The progress of a study on standard error.
+/// The progress of a study, on standard error but for [`LiveKind::Lines`].
 pub struct LiveView {
     view: View,
     output: Output,
     started: Instant,
+    /// Why nobody reads the lines any more.
+    unread: Option<CliError>,
 }
 
 enum Output {
     Terminal(Terminal),
     Plain { verbose: bool },
+    Lines { verbose: bool },
 }
 
 impl LiveView {
@@ -69,8 +79,28 @@ impl LiveView {
                 say(&plain::opening(&view));
                 Output::Plain { verbose }
             }
+            LiveKind::Lines { verbose } => Output::Lines { verbose },
         };
-        Self { view, output, started: Instant::now() }
+        let mut live = Self { view, output, started: Instant::now(), unread: None };
+        if matches!(live.output, Output::Lines { .. }) {
+            live.answer(&plain::opening(&live.view));
+        }
+        live
+    }
+
+    /// Writes a line to standard output.
+    fn answer(&mut self, line: &str) {
+        if let Err(error) = to_stdout(|out| writeln!(out, "{line}")) {
+            self.unread = Some(error);
+        }
+    }
+
+    /// Whether what was shown so far could be written.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn written(&mut self) -> Result<(), CliError> {
+        self.unread.take().map_or(Ok(()), Err)
     }
 
     /// The clock moved on.
@@ -90,6 +120,10 @@ impl LiveView {
                     say(&line);
                 }
             }
+            Output::Lines { verbose } => {
+                let line = plain::line(&self.view, event, *verbose);
+                line.iter().for_each(|line| self.answer(line));
+            }
         }
     }
 
@@ -97,7 +131,7 @@ impl LiveView {
     pub fn message(&mut self, text: &str) {
         match &mut self.output {
             Output::Terminal(terminal) => terminal.message(text),
-            Output::Plain { .. } => say(text),
+            Output::Plain { .. } | Output::Lines { .. } => say(text),
         }
     }
 

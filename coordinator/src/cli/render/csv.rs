@@ -4,21 +4,30 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use csv::Writer;
-use foldwise_shared::record::{EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord};
+use foldwise_shared::record::{Explanation, ReplayRecord, StudyRecord, TrialRecord};
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::ParamValue;
 
 use super::hindsight::{Line, lines};
-use super::{Answer, bench};
+use super::rows::{TrialRows, curve};
+use super::{Answer, bench, fleet};
 use crate::cli::data::{DataSummary, FetchedRow};
 
 pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match answer {
+        Answer::Trials(records) => return trials(records, out),
+        Answer::Trial(record, ..) | Answer::Best(_, record) => {
+            return trials(std::slice::from_ref(record), out);
+        }
+        _ => {}
+    }
     let mut csv = Writer::from_writer(out);
     match answer {
         Answer::Studies(records) => studies(records, &mut csv),
-        Answer::Study(record) => studies(std::slice::from_ref(record), &mut csv),
-        Answer::Trials(records) => trials(records, &mut csv),
-        Answer::Trial(record, _) | Answer::Best(_, record) => trials(std::slice::from_ref(record), &mut csv),
+        Answer::Study(record) | Answer::Shown(record, _) => studies(std::slice::from_ref(record), &mut csv),
+        Answer::Trials(_) | Answer::Trial(..) | Answer::Best(..) => Ok(()),
+        Answer::Workers(records) => fleet::workers_csv(records, &mut csv),
+        Answer::Ledger(ledger) => fleet::ledger_csv(ledger, &mut csv),
         Answer::Curve(records) => curve(records, &mut csv),
         Answer::Explanation(explanation) => compared(explanation, &mut csv),
         Answer::Replays(records) => replays(records, &mut csv),
@@ -32,7 +41,7 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Of the kind it was, which the conversion of the crate loses.
-fn io_error(error: csv::Error) -> io::Error {
+pub(super) fn io_error(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         other => io::Error::other(format!("{other:?}")),
@@ -69,73 +78,13 @@ fn studies<W: Write>(records: &[StudyRecord], csv: &mut Writer<W>) -> csv::Resul
     Ok(())
 }
 
-fn trials<W: Write>(records: &[TrialRecord], csv: &mut Writer<W>) -> csv::Result<()> {
+fn trials<W: Write>(records: &[TrialRecord], out: W) -> io::Result<()> {
     let params: BTreeSet<&String> = records.iter().flat_map(|trial| trial.params.keys()).collect();
     let folds = records.iter().map(|trial| trial.folds.len()).max().unwrap_or(0);
-    let mut header: Vec<String> =
-        ["number", "state", "value", "std", "reason", "created_at", "finished_at"].map(str::to_owned).into();
-    header.extend(params.iter().map(|name| format!("param.{name}")));
-    for fold in 0..folds {
-        header.extend(
-            ["state", "value", "best_epoch", "epochs", "attempts"]
-                .map(|column| format!("fold.{fold}.{column}")),
-        );
-    }
-    csv.write_record(&header)?;
-    for trial in records {
-        let mut row = vec![
-            trial.number.to_string(),
-            trial.state.to_string(),
-            optional(&trial.value),
-            optional(&trial.std),
-            optional(&trial.reason),
-            trial.created_at.0.to_string(),
-            optional(&trial.finished_at.map(|at| at.0)),
-        ];
-        row.extend(params.iter().map(|name| trial.params.get(*name).map(exact).unwrap_or_default()));
-        for fold in &trial.folds {
-            row.extend([
-                fold.state.to_string(),
-                optional(&fold.value),
-                optional(&fold.best_epoch),
-                fold.epochs.to_string(),
-                fold.attempts.to_string(),
-            ]);
-        }
-        row.resize(header.len(), String::new());
-        csv.write_record(&row)?;
-    }
-    Ok(())
-}
-
-fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<()> {
-    csv.write_record([
-        "trial",
-        "fold",
-        "attempt",
-        "epoch",
-        "train_loss",
-        "validation_loss",
-        "learning_rate",
-        "seconds",
-        "diverged",
-        "at",
-    ])?;
-    for record in records {
-        csv.write_record([
-            record.trial.to_string(),
-            record.fold.to_string(),
-            record.attempt.to_string(),
-            record.epoch.to_string(),
-            optional(&record.train_loss),
-            optional(&record.validation_loss),
-            optional(&record.learning_rate),
-            optional(&record.seconds),
-            record.diverged.to_string(),
-            record.at.0.to_string(),
-        ])?;
-    }
-    Ok(())
+    let mut rows = TrialRows::new(params.into_iter(), folds, out);
+    rows.header()?;
+    records.iter().try_for_each(|trial| rows.row(trial))?;
+    rows.finish()
 }
 
 /// Whom a trial was compared with, the best first, itself and the threshold in their places.
@@ -211,7 +160,7 @@ pub(super) fn optional<T: ToString>(value: &Option<T>) -> String {
 }
 
 /// A param with every digit.
-fn exact(value: &ParamValue) -> String {
+pub(super) fn exact(value: &ParamValue) -> String {
     match value {
         ParamValue::Float(number) => number.to_string(),
         other => other.to_string(),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use foldwise_shared::ledger::Account;
 use foldwise_shared::record::{ReplayRecord, StudyRecord};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,10 +12,18 @@ use super::Answer;
 pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
     let value = match answer {
         Answer::Studies(studies) => Ok(Value::Array(studies.iter().map(study).collect::<Result<_, _>>()?)),
-        Answer::Study(record) => study(record),
+        Answer::Study(record) | Answer::Shown(record, _) => study(record),
         Answer::Trials(trials) => serde_json::to_value(trials),
-        Answer::Trial(trial, decisions) => serde_json::to_value(trial).map(|mut value| {
+        Answer::Trial(trial, decisions, attempts) => serde_json::to_value(trial).map(|mut value| {
             value["decisions"] = json!(decisions);
+            value["attempts"] = json!(attempts);
+            value
+        }),
+        Answer::Workers(workers) => serde_json::to_value(workers),
+        Answer::Ledger(ledger) => serde_json::to_value(ledger).map(|mut value| {
+            for account in Account::ALL {
+                value[account.as_str()] = json!(ledger.seconds(*account));
+            }
             value
         }),
         Answer::Best(_, trial) => serde_json::to_value(trial),

@@ -2,20 +2,26 @@
 
 mod bench;
 mod csv;
+mod fleet;
 mod hindsight;
 mod json;
+mod rows;
 mod table;
 
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
+use foldwise_shared::fleet::WorkerRecord;
 use foldwise_shared::ids::Millis;
+use foldwise_shared::ledger::Ledger;
 use foldwise_shared::record::{
-    DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
+    AttemptRecord, DecisionRecord, EpochRecord, Explanation, ReplayRecord, StudyRecord, TrialRecord,
 };
 
+pub(in crate::cli) use self::fleet::{LEDGER_NOTE, account};
 pub(in crate::cli) use self::hindsight::LIMITS as REPLAY_LIMITS;
+pub(in crate::cli) use self::rows::{EpochRows, TrialRows, event_json, json_line};
 pub(in crate::cli) use self::table::{best as best_table, counts};
 use super::data::{DataSummary, FetchedRow};
 use super::error::CliError;
@@ -42,8 +48,14 @@ pub enum Answer<'a> {
     Study(&'a StudyRecord),
     /// Several trials.
     Trials(&'a [TrialRecord]),
-    /// One trial, and the decisions about it.
-    Trial(&'a TrialRecord, &'a [DecisionRecord]),
+    /// One study, and what it cost.
+    Shown(&'a StudyRecord, &'a Ledger),
+    /// One trial, the decisions about it, and its attempts.
+    Trial(&'a TrialRecord, &'a [DecisionRecord], &'a [AttemptRecord]),
+    /// Workers.
+    Workers(&'a [WorkerRecord]),
+    /// What a study cost.
+    Ledger(&'a Ledger),
     /// The best trial of a study.
     Best(&'a StudyRecord, &'a TrialRecord),
     /// Losses.
@@ -70,13 +82,23 @@ pub fn print(answer: Answer<'_>, format: Format) -> Result<(), CliError> {
     to_stdout(|out| write(answer, format, out))
 }
 
-/// The one place that writes to standard output.
+/// With [`with_stdout`] the one place that writes to standard output.
 ///
 /// # Errors
 /// As [`print`].
 pub fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CliError> {
     let mut out = BufWriter::new(io::stdout().lock());
     write(&mut out).and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// The same for an answer that is made while it is written.
+///
+/// # Errors
+/// Whatever kept it from being made or written.
+pub fn with_stdout(write: impl FnOnce(&mut dyn Write) -> Result<(), CliError>) -> Result<(), CliError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    write(&mut out)?;
+    out.flush().map_err(CliError::Output)
 }
 
 fn write(answer: Answer<'_>, format: Format, out: &mut dyn Write) -> io::Result<()> {

@@ -39,8 +39,11 @@ fn trials() {
 #[test]
 fn trial() {
     let (trials, decisions) = (samples::trials(), samples::decisions());
-    insta::assert_snapshot!("trial_table", shown(Answer::Trial(&trials[2], &decisions), Format::Table));
-    let json = shown(Answer::Trial(&trials[2], &decisions), Format::Json);
+    insta::assert_snapshot!(
+        "trial_table",
+        shown(Answer::Trial(&trials[2], &decisions, &samples::attempts()), Format::Table)
+    );
+    let json = shown(Answer::Trial(&trials[2], &decisions, &samples::attempts()), Format::Json);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["folds"][0]["best_epoch"], 8);
     assert_eq!(json["decisions"][0]["threshold"], 0.061_25);
@@ -114,6 +117,32 @@ fn replays() {
 }
 
 #[test]
+fn workers() {
+    let workers = samples::workers();
+    insta::assert_snapshot!("workers_table", shown(Answer::Workers(&workers), Format::Table));
+    insta::assert_snapshot!("workers_csv", shown(Answer::Workers(&workers), Format::Csv));
+    let json: serde_json::Value =
+        serde_json::from_str(&shown(Answer::Workers(&workers), Format::Json)).expect("JSON");
+    assert_eq!((&json[0]["folds"][0]["epoch"], &json[3]["state"]), (&4.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn what_a_study_cost() {
+    let (study, ledger) = (samples::study(), samples::ledger());
+    insta::assert_snapshot!("ledger_table", shown(Answer::Ledger(&ledger), Format::Table));
+    insta::assert_snapshot!("ledger_csv", shown(Answer::Ledger(&ledger), Format::Csv));
+    let json: serde_json::Value =
+        serde_json::from_str(&shown(Answer::Ledger(&ledger), Format::Json)).expect("JSON");
+    assert_eq!((&json["wasted"], &json["rows"][3]["cause"]), (&73.345.into(), &"lost".into()));
+    let shown_study = shown(Answer::Shown(&study, &ledger), Format::Table);
+    let line = shown_study.lines().find(|line| line.starts_with("device time")).expect("a line");
+    assert_eq!(
+        line.split_once("  ").expect("two columns").1.trim(),
+        "1h 3m 10s used, 1m 13s of it wasted (repeated 1m 1s, lost 12.3s), 31.5s saved by pruning"
+    );
+}
+
+#[test]
 fn nothing_is_a_header_or_an_empty_list() {
     assert_eq!(shown(Answer::Trials(&[]), Format::Json), "[]\n");
     assert_eq!(
@@ -122,7 +151,7 @@ fn nothing_is_a_header_or_an_empty_list() {
     );
     assert_eq!(
         shown(Answer::Trials(&[]), Format::Csv),
-        "number,state,value,std,reason,created_at,finished_at\n"
+        "number,state,value,std,reason,created_at,finished_at,parent\n"
     );
 }
 

@@ -5,14 +5,17 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use foldwise_shared::decision::place;
-use foldwise_shared::record::{DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
+use foldwise_shared::ledger::Ledger;
+use foldwise_shared::record::{
+    AttemptRecord, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord,
+};
 use foldwise_shared::space::{Domain, Param};
 use foldwise_shared::spec::{SamplerKind, StudySpec};
 use foldwise_shared::split::Scheme;
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::short;
 
-use super::{Answer, bench, hindsight, moment, span};
+use super::{Answer, bench, fleet, hindsight, moment, span};
 use crate::cli::data::{DataSummary, FetchedRow};
 
 /// Blanks between two columns.
@@ -21,9 +24,12 @@ const GAP: u16 = 2;
 pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
     match answer {
         Answer::Studies(records) => writeln!(out, "{}", studies(records)),
-        Answer::Study(record) => writeln!(out, "{}", study(record)),
+        Answer::Study(record) => writeln!(out, "{}", study(record, None)),
+        Answer::Shown(record, ledger) => writeln!(out, "{}", study(record, Some(ledger))),
+        Answer::Workers(records) => writeln!(out, "{}", fleet::workers(records)),
+        Answer::Ledger(ledger) => writeln!(out, "{}", fleet::ledger(ledger)),
         Answer::Trials(records) => writeln!(out, "{}", trials(records)),
-        Answer::Trial(record, decisions) => write!(out, "{}", trial(record, decisions)),
+        Answer::Trial(record, decisions, attempts) => write!(out, "{}", trial(record, decisions, attempts)),
         Answer::Best(study, record) => writeln!(out, "{}", best(study, record)),
         Answer::Curve(records) => writeln!(out, "{}", curve(records)),
         Answer::Explanation(explanation) => write!(out, "{}", hindsight::explanation(explanation)),
@@ -36,12 +42,22 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn studies(records: &[StudyRecord]) -> String {
-    let mut grid =
-        Grid::new(&["<study", "<state", "<trials", ">epochs", ">best", ">trial", ">time", "<created"]);
+    let mut grid = Grid::new(&[
+        "<study",
+        "<state",
+        ">priority",
+        "<trials",
+        ">epochs",
+        ">best",
+        ">trial",
+        ">time",
+        "<created",
+    ]);
     for record in records {
         grid.row([
             record.name.clone(),
             record.state.to_string(),
+            text(StudySpec::from_json(&record.spec).ok().map(|spec| spec.study.priority)),
             counts(&record.trials),
             record.epochs.to_string(),
             number(record.best.map(|best| best.value)),
@@ -53,7 +69,7 @@ fn studies(records: &[StudyRecord]) -> String {
     grid.finish()
 }
 
-fn study(record: &StudyRecord) -> String {
+fn study(record: &StudyRecord, ledger: Option<&Ledger>) -> String {
     let mut pairs = Pairs::new();
     pairs.row("study", &record.name);
     pairs.row("state", with_note(record.state.as_str(), record.message.as_deref()));
@@ -75,6 +91,9 @@ fn study(record: &StudyRecord) -> String {
             pairs.row(label, format!("{name}: {}{}", describe(&param.domain), conditions(param)));
             label = "";
         }
+        if spec.study.priority != 0 {
+            pairs.row("priority", spec.study.priority.to_string());
+        }
         pairs.row("sampler", sampler(spec));
         pairs.row("pruner", pruner(&spec.pruner_json()));
     }
@@ -88,6 +107,9 @@ fn study(record: &StudyRecord) -> String {
         format!("{}{}", record.epochs, of(budget.total_epochs.map(|limit| limit.to_string()))),
     );
     pairs.row("time", format!("{}{}", span(record.running_ms), of(budget.wall_time)));
+    if let Some(ledger) = ledger {
+        pairs.row("device time", fleet::account(ledger));
+    }
     let best = record
         .best
         .map(|best| format!("trial {}: {} ({})", best.number, short(best.value), record.direction));
@@ -189,11 +211,14 @@ fn trials(records: &[TrialRecord]) -> String {
     grid.finish()
 }
 
-fn trial(record: &TrialRecord, decisions: &[DecisionRecord]) -> String {
+fn trial(record: &TrialRecord, decisions: &[DecisionRecord], attempts: &[AttemptRecord]) -> String {
     let mut pairs = Pairs::new();
     pairs.row("trial", record.number.to_string());
     pairs.row("state", with_note(record.state.as_str(), record.reason.as_deref()));
     pairs.row("value", plus_minus(record.value, record.std));
+    if let Some(parent) = record.parent {
+        pairs.row("tries again", format!("trial {parent}"));
+    }
     pairs.row("created", moment(record.created_at));
     pairs.row("finished", text(record.finished_at.map(moment)));
     let mut params = Grid::new(&["<param", ">value", "<origin"]);
@@ -201,6 +226,9 @@ fn trial(record: &TrialRecord, decisions: &[DecisionRecord]) -> String {
         params.row([name.clone(), value.to_string(), text(record.origins.get(name))]);
     }
     let mut page = format!("{}\n\n{}\n\n{}\n", pairs.finish(), params.finish(), folds(&record.folds));
+    if !attempts.is_empty() {
+        page.push_str(&format!("\n{}\n", fleet::attempts(attempts)));
+    }
     for record in decisions {
         page.push_str(&format!("\n{}\n", decision(record)));
     }

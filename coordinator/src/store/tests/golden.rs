@@ -11,7 +11,7 @@ use foldwise_shared::record::StudyRecord;
 use foldwise_shared::spec::{SamplerKind, StudySpec};
 use foldwise_shared::state::{AttemptState, FailureClass, Rule, StudyState, TrialState};
 
-use super::model::Model;
+use super::model::{Model, ModelStudy};
 use super::record::shown;
 use super::{ended, epoch, hello, key, lease, new_store, started, study, trial, trial_state, worker};
 use crate::store::schema::VERSION;
@@ -171,10 +171,10 @@ fn every_version_opens() {
         let mut store = Store::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(shown(store.snapshot()), shown(Ok(model.snapshot())), "{name}");
         let reader = store.reader().expect("a reader");
-        let study = &model.studies[0];
+        let study = model.studies().next().expect("a study");
         let studies: Vec<StudyRecord> =
             reader.studies().expect("studies").into_iter().map(resolved).collect();
-        assert_eq!(studies, [study.record(1)], "{name}");
+        assert_eq!(studies, [study.record()], "{name}");
         assert_eq!(
             reader.trials(StudyId(1), &TrialQuery::default()).expect("trials"),
             study.trials(),
@@ -202,7 +202,7 @@ fn the_newest_opens_without_a_store_and_unchanged() {
     let before = fs::read(&path).expect("read");
     let reader = Reader::open(&path).expect("a reader");
     let study = reader.study("golden").expect("a query").map(resolved);
-    assert_eq!(study, Some(model(VERSION).studies[0].record(1)));
+    assert_eq!(study, model(VERSION).studies().next().map(ModelStudy::record));
     assert_eq!(fs::read(&path).expect("read"), before);
 }
 

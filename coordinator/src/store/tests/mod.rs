@@ -4,6 +4,8 @@ mod commit;
 mod damage;
 mod full;
 mod golden;
+mod ledger;
+mod living;
 mod model;
 mod opening;
 mod record;
@@ -86,6 +88,7 @@ fn trial(study: i64, number: u32, folds: u32) -> Write {
         params: params(number),
         origins: origins(),
         folds,
+        parent: None,
         at: Millis(2_000 + i64::from(number)),
     }
 }

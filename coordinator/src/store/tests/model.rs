@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{
-    FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo, Write,
+    DrainedWorker, FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
+    Write,
 };
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
+use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
+use foldwise_shared::spec::{BudgetSection, StudySpec};
 use foldwise_shared::state::{AttemptState, FailureClass, Rule, StudyState, TrialState};
 
 use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker};
@@ -16,9 +19,12 @@ use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker
 /// Everything that was written, as plain as possible.
 #[derive(Default)]
 pub struct Model {
-    pub studies: Vec<ModelStudy>,
+    /// By id, from 1; none in the place of one that was deleted.
+    studies: Vec<Option<ModelStudy>>,
+    drained_workers: BTreeMap<String, DrainedWorker>,
     workers: u32,
-    leases: Vec<Lease>,
+    /// By id, from 1; none in the place of one that went with its study.
+    leases: Vec<Option<Lease>>,
 }
 
 struct Lease {
@@ -28,7 +34,9 @@ struct Lease {
 }
 
 pub struct ModelStudy {
+    pub id: i64,
     new: NewStudy,
+    pub earlier_budgets: Vec<BudgetSection>,
     created_at: Millis,
     state: StudyState,
     message: Option<String>,
@@ -54,6 +62,7 @@ struct ModelFold {
 }
 
 struct ModelAttempt {
+    lease: LeaseId,
     open: Option<OpenAttempt>,
     failure: Option<FailureClass>,
     start: u32,
@@ -75,14 +84,31 @@ impl Model {
         let time = Millis(10_000 + i64::from(c));
         if kind == 0 {
             let id = self.studies.len() as i64 + 1;
-            return (id <= 3).then(|| study(id, &format!("s{id}"), word(&["minimize", "maximize"], c)));
+            return (id <= 4).then(|| study(id, &format!("s{id}"), word(&["minimize", "maximize"], c)));
         }
         if kind == 1 {
             return Some(hello(a % 4));
         }
+        if kind == 13 {
+            let name = format!("w{}", b % 4);
+            if self.drained_workers.contains_key(&name) && a.is_multiple_of(2) {
+                return Some(Write::WorkerUndrained { name, at: time });
+            }
+            return Some(Write::WorkerDrained { name, handover: word(Handover::ALL, c), at: time });
+        }
         let place = at(a, self.studies.len())?;
-        let chosen = &self.studies[place as usize];
+        let chosen = self.studies[place as usize].as_ref()?;
         let id = i64::from(place) + 1;
+        if kind == 14 {
+            let mut spec = chosen.new.spec.clone();
+            let before = spec.budget.clone();
+            spec.budget.trials = Some(before.trials.unwrap_or_default() + b + 1);
+            spec.budget.wall_time = c.is_multiple_of(2).then(|| format!("{}s", c + 1));
+            return Some(Write::StudyExtended { study: StudyId(id), spec: Box::new(spec), before, at: time });
+        }
+        if kind == 15 {
+            return c.is_multiple_of(5).then_some(Write::StudyDeleted { study: StudyId(id), at: time });
+        }
         let message = c.is_multiple_of(2).then(|| format!("message {c}"));
         match kind {
             2 => {
@@ -94,11 +120,19 @@ impl Model {
                 });
             }
             3 if a.is_multiple_of(2) => {
-                let lease = LeaseId(i64::from(at(b, self.leases.len())?) + 1);
+                let lease = at(b, self.leases.len())?;
+                self.leases[lease as usize].as_ref()?;
+                let lease = LeaseId(i64::from(lease) + 1);
                 return Some(Write::LeaseRenewed { lease, at: time });
             }
             3 => return Some(Write::RunningTime { study: StudyId(id), running_ms: b.into() }),
-            4 | 5 => return Some(trial(id, chosen.trials.len() as u32, b % 3 + 1)),
+            4 | 5 => {
+                let mut write = trial(id, chosen.trials.len() as u32, b % 3 + 1);
+                if let Write::Trial { parent, .. } = &mut write {
+                    *parent = at(c, chosen.trials.len()).filter(|_| a.is_multiple_of(2)).map(TrialNumber);
+                }
+                return Some(write);
+            }
             _ => {}
         }
         let number = at(b, chosen.trials.len())?;
@@ -119,6 +153,11 @@ impl Model {
         let open = fold.attempts.last().and_then(|attempt| attempt.open.as_ref());
         let newest_key = key(id, number, fold_index, newest);
         match kind {
+            16 if newest > 0 => {
+                let (bytes, digest) = (u64::from(b), format!("{a:064x}"));
+                let checkpoint = Checkpoint { epoch: Epoch(c % 9 + 1), digest, bytes };
+                Some(Write::Checkpoint { key: newest_key, checkpoint, at: time })
+            }
             7 => Some(Write::FoldState {
                 study: StudyId(id),
                 trial: TrialNumber(number),
@@ -147,17 +186,13 @@ impl Model {
                 // As after a checkpoint: from any epoch of the live curve.
                 let start = at(a, fold.live().len() + 1)?;
                 let next = key(id, number, fold_index, newest + 1);
-                Some(started(next, lease as i64 + 1, self.leases[lease].worker.clone(), start))
+                let worker = self.leases[lease].as_ref()?.worker.clone();
+                Some(started(next, lease as i64 + 1, worker, start))
             }
             11 if open.is_some() => {
                 let state = word(&AttemptState::ALL[1..], a);
                 let failure = (state == AttemptState::Failed).then(|| word(FailureClass::ALL, b));
                 Some(ended(newest_key, state, failure))
-            }
-            12 if newest > 0 => {
-                let digest = format!("{:064x}", a % 3);
-                let checkpoint = Checkpoint { epoch: Epoch(b % 9 + 1), digest, bytes: c.into() };
-                Some(Write::Checkpoint { key: newest_key, checkpoint, at: time })
             }
             13 => Some(Write::CheckpointDropped {
                 study: StudyId(id),
@@ -175,15 +210,33 @@ impl Model {
 
     pub fn apply(&mut self, write: &Write) {
         match write {
-            Write::Study { study, at, .. } => self.studies.push(ModelStudy {
+            Write::Study { id, study, at } => self.studies.push(Some(ModelStudy {
+                id: id.0,
                 new: (**study).clone(),
+                earlier_budgets: Vec::new(),
                 created_at: *at,
                 state: StudyState::Running,
                 message: None,
                 running_ms: 0,
                 trials: Vec::new(),
                 decisions: Vec::new(),
-            }),
+            })),
+            Write::StudyExtended { study, spec, before, .. } => {
+                let study = self.study(*study);
+                study.new.spec = StudySpec::clone(spec);
+                study.earlier_budgets.push(before.clone());
+            }
+            Write::StudyDeleted { study, .. } => {
+                let gone = self.studies[study.0 as usize - 1].take().expect("a study that was not deleted");
+                let kept: Vec<LeaseId> = self.studies().flat_map(ModelStudy::leases).collect();
+                for lease in gone.leases().filter(|lease| !kept.contains(lease)) {
+                    self.leases[lease.0 as usize - 1] = None;
+                }
+            }
+            Write::WorkerDrained { name, handover, at } => {
+                self.drained_workers.insert(name.clone(), DrainedWorker { handover: *handover, at: *at });
+            }
+            Write::WorkerUndrained { name, .. } => drop(self.drained_workers.remove(name)),
             Write::StudyState { study, state, message, .. } => {
                 let study = self.study(*study);
                 (study.state, study.message) = (*state, message.clone());
@@ -194,7 +247,7 @@ impl Model {
                 // Only 0 to n - 1 can be chosen, so a gap does not count.
                 self.workers += u32::from(number == self.workers);
             }
-            Write::Trial { study, trial, params, origins, folds, at } => {
+            Write::Trial { study, trial, params, origins, folds, parent, at } => {
                 let fold = || ModelFold {
                     state: TrialState::Waiting,
                     value: None,
@@ -213,6 +266,7 @@ impl Model {
                     created_at: *at,
                     finished_at: None,
                     folds: Vec::new(),
+                    parent: *parent,
                 };
                 let folds = (0..*folds).map(|_| fold()).collect();
                 self.study(*study).trials.push(ModelTrial { record, ending: None, decision: None, folds });
@@ -231,9 +285,11 @@ impl Model {
             }
             Write::Lease { worker, lease_ms, at, .. } => {
                 let worker = WorkerInfo::clone(worker);
-                self.leases.push(Lease { worker, lease_ms: *lease_ms, renewed_at: *at });
+                self.leases.push(Some(Lease { worker, lease_ms: *lease_ms, renewed_at: *at }));
             }
-            Write::LeaseRenewed { lease, at } => self.leases[lease.0 as usize - 1].renewed_at = *at,
+            Write::LeaseRenewed { lease, at } => {
+                self.leases[lease.0 as usize - 1].as_mut().expect("a lease").renewed_at = *at;
+            }
             Write::AttemptStarted { key, lease, worker, start_epoch, .. } => {
                 let open = Some(OpenAttempt {
                     lease: *lease,
@@ -242,7 +298,9 @@ impl Model {
                     lease_ms: None,
                     renewed_at: Millis(0),
                 });
-                let attempt = ModelAttempt { open, failure: None, start: start_epoch.0, epochs: Vec::new() };
+                let lease = *lease;
+                let attempt =
+                    ModelAttempt { lease, open, failure: None, start: start_epoch.0, epochs: Vec::new() };
                 self.fold(*key).attempts.push(attempt);
             }
             Write::AttemptEnded { key, failure, .. } => {
@@ -277,7 +335,17 @@ impl Model {
     }
 
     fn study(&mut self, id: StudyId) -> &mut ModelStudy {
-        &mut self.studies[id.0 as usize - 1]
+        self.studies[id.0 as usize - 1].as_mut().expect("a study that was not deleted")
+    }
+
+    /// Those that were not deleted.
+    pub fn studies(&self) -> impl Iterator<Item = &ModelStudy> {
+        self.studies.iter().flatten()
+    }
+
+    /// How many there ever were.
+    pub fn last_study(&self) -> i64 {
+        self.studies.len() as i64
     }
 
     fn fold(&mut self, key: AttemptKey) -> &mut ModelFold {
@@ -285,8 +353,8 @@ impl Model {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let studies = (1..).zip(&self.studies).map(|(id, study)| StudySnapshot {
-            id: StudyId(id),
+        let studies = self.studies().map(|study| StudySnapshot {
+            id: StudyId(study.id),
             spec: study.new.spec.clone(),
             data: study.new.data.clone(),
             state: study.state,
@@ -297,13 +365,14 @@ impl Model {
         let mut studies: Vec<StudySnapshot> = studies.collect();
         let trials = studies.iter_mut().flat_map(|study| &mut study.trials);
         for open in trials.flat_map(|trial| &mut trial.folds).filter_map(|fold| fold.open.as_mut()) {
-            let lease = &self.leases[open.lease.0 as usize - 1];
+            let lease = self.leases[open.lease.0 as usize - 1].as_ref().expect("a lease");
             (open.lease_ms, open.renewed_at) = (lease.lease_ms, lease.renewed_at);
         }
         Snapshot {
             studies,
             last_study: StudyId(self.studies.len() as i64),
             last_lease: LeaseId(self.leases.len() as i64),
+            drained_workers: self.drained_workers.clone(),
         }
     }
 }
@@ -331,7 +400,7 @@ fn decision(a: u32, c: u32) -> Decision {
 }
 
 impl ModelStudy {
-    pub fn record(&self, id: i64) -> StudyRecord {
+    pub fn record(&self) -> StudyRecord {
         let NewStudy { spec, spec_text, data } = &self.new;
         let mut trials = BTreeMap::new();
         let mut best: Option<Best> = None;
@@ -343,7 +412,7 @@ impl ModelStudy {
             }
         }
         StudyRecord {
-            id: StudyId(id),
+            id: StudyId(self.id),
             name: spec.study.name.clone(),
             state: self.state,
             message: self.message.clone(),
@@ -361,6 +430,12 @@ impl ModelStudy {
             epochs: self.curve(true).len() as u64,
             best,
         }
+    }
+
+    /// The leases of its attempts.
+    fn leases(&self) -> impl Iterator<Item = LeaseId> {
+        let folds = self.trials.iter().flat_map(|trial| &trial.folds);
+        folds.flat_map(|fold| &fold.attempts).map(|attempt| attempt.lease)
     }
 
     pub fn trials(&self) -> Vec<TrialRecord> {

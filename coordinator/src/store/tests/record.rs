@@ -6,7 +6,7 @@ use foldwise_engine::scheduler::{Snapshot, Write};
 use foldwise_shared::ids::StudyId;
 use proptest::prelude::*;
 
-use super::model::Model;
+use super::model::{Model, ModelStudy};
 use super::{new_store, trial_state};
 use crate::store::{Reader, Store, StoreError, TrialQuery};
 use foldwise_shared::state::TrialState;
@@ -19,15 +19,17 @@ pub(super) fn shown(snapshot: Result<Snapshot, StoreError>) -> String {
 /// Every query of a fresh reader answers as the model does.
 fn check_records(path: &Path, model: &Model) {
     let reader = Reader::open(path).expect("a reader");
-    let records: Vec<_> = (1..).zip(&model.studies).map(|(id, study)| study.record(id)).collect();
+    let records: Vec<_> = model.studies().map(ModelStudy::record).collect();
     assert_eq!(reader.studies().expect("studies"), records);
     let names: Vec<_> = records.iter().map(|study| study.name.clone()).collect();
     assert_eq!(reader.study_names().expect("names"), names);
-    for (record, study) in records.iter().zip(&model.studies) {
+    for (record, study) in records.iter().zip(model.studies()) {
         let id = record.id;
         assert_eq!(reader.study(&record.name).expect("a study").as_ref(), Some(record));
         let trials = reader.trials(id, &TrialQuery::default()).expect("trials");
         assert_eq!(trials, study.trials());
+        assert_eq!(reader.earlier_budgets(id).expect("budgets"), study.earlier_budgets);
+        assert_eq!(reader.study_state(id).expect("a state"), Some(record.state));
         assert_eq!(reader.curve(id, None, false).expect("live rows"), study.curve(false));
         assert_eq!(reader.curve(id, None, true).expect("all rows"), study.curve(true));
         let mut decisions = reader.decisions(id, None).expect("decisions");
@@ -55,9 +57,9 @@ fn check_view(store: &Store, model: &Model) {
         .db
         .prepare("SELECT number, fold, epoch, attempt, val_loss FROM curve WHERE study = ?1 ORDER BY 1, 2, 3")
         .expect("the view");
-    for (id, study) in (1..).zip(&model.studies) {
+    for study in model.studies() {
         let rows: Vec<(u32, u32, u32, u32, Option<f64>)> = query
-            .query_map([study.record(id).name], |row| {
+            .query_map([study.record().name], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })
             .and_then(Iterator::collect)
@@ -69,12 +71,40 @@ fn check_view(store: &Store, model: &Model) {
     }
 }
 
+/// Nothing of a study that was deleted is left, and no view but those of the others.
+fn check_deleted(store: &Store, model: &Model) {
+    let count =
+        |sql: &str| store.db.query_row(sql, [], |row| row.get::<_, u32>(0)).expect("a count") as usize;
+    let studies: Vec<_> = model.studies().collect();
+    let trials: usize = studies.iter().map(|study| study.trials().len()).sum();
+    assert_eq!(
+        count("SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name LIKE 'trials%'"),
+        studies.len()
+    );
+    assert_eq!(count("SELECT count(*) FROM objective"), studies.len());
+    assert_eq!(count("SELECT count(*) FROM trial"), trials);
+    let epochs: usize = studies.iter().map(|study| study.curve(true).len()).sum();
+    assert_eq!(count("SELECT count(*) FROM epoch"), epochs);
+    assert_eq!(count("SELECT count(*) FROM pragma_foreign_key_check"), 0);
+}
+
+/// A snapshot of one study alone is what the whole one has of it.
+fn check_single(store: &mut Store, model: &Model) {
+    let whole = store.snapshot().expect("a snapshot");
+    for study in whole.studies {
+        let single = store.study_snapshot(study.id).expect("a snapshot");
+        assert_eq!(format!("{single:#?}"), format!("{:#?}", Some(study)));
+    }
+    let none = store.study_snapshot(StudyId(model.last_study() + 1)).expect("a snapshot");
+    assert_eq!(none, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read(steps in prop::collection::vec(
-        (0u8..24, any::<u16>(), any::<u16>(), any::<u16>(), 0u8..8), 1..200,
+        (0u8..28, any::<u16>(), any::<u16>(), any::<u16>(), 0u8..8), 1..200,
     )) {
         let (_folder, path, mut store) = new_store();
         let mut model = Model::default();
@@ -104,11 +134,13 @@ proptest! {
         prop_assert_eq!(shown(store.snapshot()), shown(Ok(model.snapshot())));
         check_records(&path, &model);
         check_view(&store, &model);
+        check_deleted(&store, &model);
+        check_single(&mut store, &model);
 
         drop(store);
         check_records(&path, &model);
         let mut store = Store::open(&path).expect("reopened");
         prop_assert_eq!(shown(store.snapshot()), shown(Ok(model.snapshot())));
-        prop_assert_eq!(store.snapshot().expect("a snapshot").last_study, StudyId(model.studies.len() as i64));
+        prop_assert_eq!(store.snapshot().expect("a snapshot").last_study, StudyId(model.last_study()));
     }
 }

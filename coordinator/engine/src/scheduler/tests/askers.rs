@@ -38,7 +38,11 @@ impl World {
             None if open.is_empty() => return,
             None => self.rng.pick(&open),
         };
-        let spec = self.store.studies[&study].new.spec.clone();
+        let Some(spec) = self.store.studies.get(&study).map(|row| row.new.spec.clone()) else {
+            // It was deleted.
+            self.askers[index].task = None;
+            return;
+        };
         if !self.is_calm() && self.rng.chance(15) {
             self.nonsense(index, study, &spec);
             return;

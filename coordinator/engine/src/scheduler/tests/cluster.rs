@@ -32,6 +32,8 @@ pub struct World {
     /// Events that will be handled and never committed, and the store as it was before them.
     pub doomed: Option<(u32, Store)>,
     pub fault_every: Option<i64>,
+    /// Whether people extend, delete, retry and drain meanwhile.
+    pub people: bool,
     /// A second scheduler that must do the same.
     pub twin: Option<Scheduler>,
     /// All that was ever commanded, if it is wanted.
@@ -89,6 +91,7 @@ impl World {
             last_incarnation: 0,
             doomed: None,
             fault_every: plan.fault_every,
+            people: true,
             twin: None,
             log: None,
             handled: 0,
@@ -148,10 +151,14 @@ impl World {
         self.fault_every.is_none()
     }
 
+    /// Whether a study is still to be created.
+    pub fn has_study_to_create(&self) -> bool {
+        self.queue.values().any(|happening| matches!(happening, Happening::Say(Event::CreateStudy(_))))
+    }
+
     fn is_over(&self) -> bool {
-        let created =
-            !self.queue.values().any(|happening| matches!(happening, Happening::Say(Event::CreateStudy(_))));
-        created && self.store.studies.values().all(|study| study.state == StudyState::Ended)
+        !self.has_study_to_create()
+            && self.store.studies.values().all(|study| study.state == StudyState::Ended)
     }
 
     pub fn later(&mut self, delay: i64, happening: Happening) {
@@ -193,6 +200,9 @@ impl World {
                 };
                 for study in self.store.studies.iter().filter_map(paused).collect::<Vec<_>>() {
                     self.tell(Event::UnpauseStudy(study));
+                }
+                for name in self.store.drained_workers.keys().cloned().collect::<Vec<_>>() {
+                    self.tell(Event::UndrainWorker { name });
                 }
                 self.later(5_000, Happening::Unpause);
             }

@@ -13,6 +13,10 @@ impl World {
         let Some(every) = self.fault_every else { return };
         let pause = self.rng.between(every / 2, every * 3 / 2);
         self.later(pause, Happening::Fault);
+        if self.people && self.rng.chance(15) {
+            self.person_acts();
+            return;
+        }
         let index = self.rng.next() as usize % self.processes.len();
         match self.rng.between(0, 99) {
             0..20 => self.cut(index),
@@ -40,7 +44,7 @@ impl World {
         }
     }
 
-    fn any_study(&mut self) -> StudyId {
+    pub fn any_study(&mut self) -> StudyId {
         StudyId(self.rng.between(1, 3))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis, SessionId, StudyId, TrialNumber};
 use foldwise_shared::spec::Keep;
 use foldwise_shared::state::{AttemptState, StudyState, TrialState};
@@ -60,7 +61,9 @@ pub fn check(step: &Step, seals: &mut Seals) {
     next_deadline_is_honest(step);
     every_checkpoint_has_its_file(step);
     the_scheduler_agrees_with_the_store(step.store, step.scheduler);
-    for (study, number) in touched(step.commands) {
+    a_drained_worker_gets_no_fold(step);
+    let touched = touched(step.commands);
+    for (study, number) in touched.into_iter().filter(|(study, _)| step.store.studies.contains_key(study)) {
         check_trial(step.store, study, number);
         a_finished_trial_never_changes(step.store, seals, study, number);
     }
@@ -320,6 +323,32 @@ fn writes_come_before_sends(step: &Step) {
     }
 }
 
+fn a_drained_worker_gets_no_fold(step: &Step) {
+    for command in step.commands {
+        let Command::Write(Write::AttemptStarted { key, worker, .. }) = command else { continue };
+        let is_ours = !worker.incarnation.starts_with(LEASE_HOLDER);
+        assert!(
+            !is_ours || !step.store.drained_workers.contains_key(&worker.name),
+            "{key} went to {}",
+            worker.name
+        );
+    }
+    // What it has is handed back, unless it is to be trained to its end.
+    for worker in
+        step.scheduler.workers.values().filter(|worker| !worker.info.incarnation.starts_with(LEASE_HOLDER))
+    {
+        let Some(drained) = step.scheduler.drained_workers.get(&worker.info.name) else { continue };
+        // After a restart it is told when it says hello.
+        if drained.handover == Handover::AfterFolds || worker.session.is_none() {
+            continue;
+        }
+        for key in &worker.attempts {
+            let open = step.scheduler.studies[&key.study].fold(*key).and_then(|fold| fold.open.as_ref());
+            assert!(open.is_some_and(|open| open.stopping.is_some()), "{key} is not handed back");
+        }
+    }
+}
+
 fn next_deadline_is_honest(step: &Step) {
     let deadline = step.scheduler.next_deadline();
     if *step.event == Event::Tick {
@@ -364,6 +393,7 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
         assert_eq!((study.training, study.reserved), (training, reserved), "study {id}");
     }
     assert_eq!(scheduler.workers.values().map(|worker| worker.attempts.len()).sum::<usize>(), held);
+    assert_eq!(scheduler.drained_workers, store.drained_workers);
     for row in store.studies.values().filter(|row| row.state == StudyState::Ended) {
         assert!(row.trials.iter().all(|trial| trial.state.is_finished()), "a study ended before its trials");
     }

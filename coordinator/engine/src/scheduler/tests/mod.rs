@@ -5,6 +5,7 @@ mod askers;
 mod cluster;
 mod faults;
 mod invariants;
+mod people;
 mod plan;
 mod process;
 mod scenario;
@@ -13,5 +14,7 @@ mod store;
 
 mod scenarios_external;
 mod scenarios_faults;
+mod scenarios_fleet;
 mod scenarios_folds;
+mod scenarios_living;
 mod scenarios_studies;

@@ -7,7 +7,8 @@
 //! that are due), `late 30s` (time passes unnoticed), `overslept 30s`, `pause`, `unpause`, `stop`, `drain`,
 //! `restart`, `restart forget` or `recorded` (what becomes of leases); `ask a 60s`, `report 1 0/0:2 0.5` (lease 1, epoch 2 of fold 0 of trial 0; `last` ends the
 //! fold), `tell 1 0 0.5` (also `reported`, `failed`, `diverged`, `stopped`, `back`), `renew 1 0`, `enqueue {..}`,
-//! `add {..} 0.5`; the lease `-` is not named.
+//! `add {..} 0.5`; the lease `-` is not named; `extend trials=2 epochs=9 time=5s`, `delete`, `delete force`, `retry 0`,
+//! `cancel 0` (a trial), `drain a`, `drain a after-folds`, `undrain a`, `workers`, `second 5` (another study of that priority).
 //!
 //! What comes of it: `a trains 0/0#1`, `a trains 0/0#2 after 3`, `discards 0/0#1 after 3` (a checkpoint), `a stops 0/0#1`, `a stops 0/0#1 after the epoch`, `a drops 0/0#1` (revoked),
 //! `ok` (recorded), `closed`, `drained`, `trial 0 complete 0.5`, `trial 0 pruned`, `study ended`, and
@@ -18,11 +19,12 @@ use std::collections::BTreeMap;
 
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::external::{Told, TrialReport};
+use foldwise_shared::fleet::{Handover, WorkerRecord};
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
 };
-use foldwise_shared::spec::StudySpec;
-use foldwise_shared::state::TrialState;
+use foldwise_shared::spec::{Extension, StudySpec};
+use foldwise_shared::state::{StudyState, TrialState};
 use foldwise_shared::value::Params;
 
 use super::super::*;
@@ -161,6 +163,42 @@ impl Scenario {
                 let (asker, params, told) = ("me".into(), params(json), told_by(told));
                 self.tell(Event::AddTrial { study: STUDY, asker, params, told })
             }
+            ["extend", ref more @ ..] => {
+                let mut extension = Extension::default();
+                for word in more {
+                    match word.split_once('=').expect("trials=2") {
+                        ("trials", more) => extension.trials = Some(number(more)),
+                        ("epochs", more) => extension.epochs = Some(number(more).into()),
+                        (_, span) => extension.wall_time_ms = Some(seconds(span)),
+                    }
+                }
+                let is_over = self.store.studies[&STUDY].state == StudyState::Ended;
+                let ended = is_over.then(|| Box::new(self.store.study_snapshot_of(STUDY)));
+                self.tell(Event::ExtendStudy { study: STUDY, more: extension, ended })
+            }
+            ["delete", ref force @ ..] => {
+                let artifacts = vec!["a1".into()];
+                self.tell(Event::DeleteStudy { study: STUDY, force: *force == ["force"], artifacts })
+            }
+            ["retry", trial] => {
+                let row = self.store.studies[&STUDY].trials.get(number(trial) as usize);
+                let found = row.map(|row| RecordedTrial { state: row.state, params: row.params.clone() });
+                self.tell(Event::RetryTrial { study: STUDY, trial: trial_of(trial), found })
+            }
+            ["cancel", trial] => self.tell(Event::StopTrial { study: STUDY, trial: trial_of(trial) }),
+            ["drain", name, ref how @ ..] => {
+                let handover =
+                    how.first().map_or(Handover::default(), |how| how.parse().expect("a handover"));
+                self.tell(Event::DrainWorker { name: name.into(), handover })
+            }
+            ["undrain", name] => self.tell(Event::UndrainWorker { name: name.into() }),
+            ["workers"] => self.tell(Event::ListWorkers),
+            ["second", priority] => {
+                let mut spec = self.store.studies[&STUDY].new.spec.clone();
+                spec.study.name = "second".into();
+                spec.study.priority = priority.parse().expect("a priority");
+                self.tell(Event::CreateStudy(Box::new(new_study(spec))))
+            }
             ["pause"] => self.tell(Event::PauseStudy(STUDY)),
             ["unpause"] => self.tell(Event::UnpauseStudy(STUDY)),
             ["stop"] => self.tell(Event::StopStudy(STUDY)),
@@ -248,6 +286,7 @@ impl Scenario {
             Command::Write(Write::AttemptEnded { key, failure: Some(class), .. }) => {
                 return Some(format!("{class} {}", place(key)));
             }
+            Command::Write(Write::StudyDeleted { .. }) => return Some("deleted".into()),
             Command::Write(_) => return None,
             Command::Discard { digest } => return Some(format!("discards {digest}")),
             Command::Close { .. } => return Some("closed".into()),
@@ -279,6 +318,13 @@ fn reply(answer: Result<Answer, Refusal>) -> String {
             let folds: Vec<String> = asked.folds.iter().map(ToString::to_string).collect();
             format!("lease {} of trial {} folds {}", asked.lease, asked.trial, folds.join(" "))
         }
+        Ok(Answer::Workers(workers)) => {
+            let shown = |worker: &WorkerRecord| {
+                let state = worker.state.expect("a state");
+                format!("{} {state} {}/{}", worker.name, worker.folds.len(), worker.slots.expect("slots"))
+            };
+            workers.iter().map(shown).collect::<Vec<_>>().join(" + ")
+        }
         Ok(Answer::Trial(now)) if now.is_to_stop() => format!("it is {}", now.state),
         Ok(Answer::Trial(_)) => "go on".into(),
         Err(refusal) => format!("{:?}", refusal.kind),
@@ -293,14 +339,20 @@ fn seconds(text: &str) -> i64 {
     i64::from(number(text.trim_end_matches('s'))) * 1_000
 }
 
-/// Trial, fold and attempt as `0/1#2`.
+/// Trial, fold and attempt as `0/1#2`; of another study with its number in front, as `2:0/1#2`.
 fn key(text: &str) -> AttemptKey {
+    if let Some((study, place)) = text.split_once(':') {
+        return AttemptKey { study: StudyId(number(study).into()), ..key(place) };
+    }
     let numbers: Vec<u32> = text.split(['/', '#']).map(number).collect();
     let [trial, fold, attempt] = numbers[..] else { panic!("{text} is no attempt") };
     AttemptKey { study: STUDY, trial: TrialNumber(trial), fold: FoldIndex(fold), attempt: Attempt(attempt) }
 }
 
 fn place(key: AttemptKey) -> String {
+    if key.study != STUDY {
+        return format!("{}:{}/{}#{}", key.study, key.trial, key.fold, key.attempt);
+    }
     format!("{}/{}#{}", key.trial, key.fold, key.attempt)
 }
 

@@ -105,6 +105,8 @@ fn values_depend_on_the_study_alone() {
         study.spec.pruner = Default::default();
         let run = |workers, fault_every| {
             let mut world = World::new(plan(seed, study.clone(), workers, fault_every));
+            // The trials are to be the same ones.
+            world.people = false;
             world.run();
             results(&world)
         };

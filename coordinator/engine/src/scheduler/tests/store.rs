@@ -19,7 +19,9 @@ use crate::sampler::{History, Outcome, Progress, Suggestion, suggest};
 pub struct Store {
     pub studies: BTreeMap<StudyId, StudyRow>,
     last_lease: LeaseId,
+    last_study: StudyId,
     workers: BTreeSet<String>,
+    pub drained_workers: BTreeMap<String, DrainedWorker>,
     /// How long each lasts, and when it was granted or renewed.
     leases: BTreeMap<LeaseId, (Option<i64>, Millis)>,
     /// What workers were told is durable.
@@ -38,6 +40,8 @@ pub struct StudyRow {
     pub state: StudyState,
     pub message: Option<String>,
     pub running_ms: i64,
+    /// It has ended and got a larger budget: the next write lets it go on.
+    pub extended: bool,
     pub trials: Vec<TrialRow>,
     /// What a replay takes, in the order in which it was recorded.
     pub recording: replay::Recording,
@@ -52,6 +56,7 @@ pub struct TrialRow {
     pub std: Option<f64>,
     pub reason: Option<String>,
     pub finished_at: Option<Millis>,
+    pub parent: Option<TrialNumber>,
     pub folds: Vec<FoldRow>,
     /// Where it was pruned, and why.
     pub decisions: Vec<(FoldIndex, Option<Epoch>, Decision)>,
@@ -166,7 +171,8 @@ impl Store {
         }
         match write.clone() {
             Write::Study { id, study, at: _ } => {
-                assert!(self.studies.keys().all(|known| *known < id), "study {id} is not new");
+                assert!(id > self.last_study, "study {id} is not new");
+                self.last_study = id;
                 let (state, running_ms) = (StudyState::Running, 0);
                 self.studies.insert(
                     id,
@@ -175,6 +181,7 @@ impl Store {
                         state,
                         message: None,
                         running_ms,
+                        extended: false,
                         trials: Vec::new(),
                         recording: replay::Recording { exact: true, ..replay::Recording::default() },
                     },
@@ -189,9 +196,38 @@ impl Store {
                         | (Paused, Running)
                         | (Running | Paused, Stopping)
                         | (Running | Paused | Stopping, Ended)
+                        | (Ended, Running)
+                );
+                let revived = row.state == Ended;
+                assert!(
+                    !revived || std::mem::take(&mut row.extended),
+                    "study {study} went on without an extension"
                 );
                 assert!(legal, "study {study} went from {} to {state}", row.state);
                 (row.state, row.message) = (state, message);
+            }
+            Write::StudyExtended { study, spec, before, at: _ } => {
+                let row = self.study(study);
+                let known = &mut row.new.spec;
+                assert_eq!(known.budget, before);
+                let grown = |more: bool| assert!(more, "the budget of study {study} shrank: {before:?}");
+                grown(spec.budget.trials >= before.trials && spec.budget.total_epochs >= before.total_epochs);
+                grown(spec.wall_time_ms() >= known.wall_time_ms());
+                assert_ne!(spec.budget, before);
+                known.budget = spec.budget.clone();
+                assert_eq!(*known, *spec, "nothing but the budget changes");
+                row.extended = row.state == StudyState::Ended;
+            }
+            Write::StudyDeleted { study, at: _ } => {
+                assert!(self.studies.remove(&study).is_some(), "study {study} was deleted twice");
+                self.acknowledged.retain(|(key, _)| key.study != study);
+                self.sealed.retain(|(of, _), _| *of != study);
+            }
+            Write::WorkerDrained { name, handover, at } => {
+                self.drained_workers.insert(name, DrainedWorker { handover, at });
+            }
+            Write::WorkerUndrained { name, at: _ } => {
+                assert!(self.drained_workers.remove(&name).is_some(), "{name} was not drained");
             }
             Write::RunningTime { study, running_ms } => {
                 let row = self.study(study);
@@ -202,8 +238,16 @@ impl Store {
                 row.running_ms = running_ms;
             }
             Write::Worker { worker, at: _ } => drop(self.workers.insert(worker.incarnation)),
-            Write::Trial { study, trial, params, origins, folds, at: _ } => {
+            Write::Trial { study, trial, params, origins, folds, parent, at: _ } => {
                 let row = self.study(study);
+                if let Some(parent) = parent {
+                    let tried = &row.trials[parent.0 as usize];
+                    assert!(
+                        tried.state.is_finished() && tried.value.is_none(),
+                        "trial {parent} is tried again"
+                    );
+                    assert_eq!(tried.params, params);
+                }
                 assert_eq!(trial.0 as usize, row.trials.len(), "trials are numbered from 0 without a gap");
                 if origins.values().all(|origin| *origin != Origin::Enqueued) {
                     let suggestion = row.suggestion(trial).expect("the sampler has this trial");
@@ -227,6 +271,7 @@ impl Store {
                     std: None,
                     reason: None,
                     finished_at: None,
+                    parent,
                     folds: vec![fold; folds as usize],
                     decisions: Vec::new(),
                 });
@@ -335,6 +380,13 @@ impl Store {
         }
     }
 
+    /// The digests of the checkpoints of one study.
+    pub fn artifacts_of(&self, study: StudyId) -> Vec<String> {
+        let folds =
+            self.studies.get(&study).into_iter().flat_map(|row| &row.trials).flat_map(|trial| &trial.folds);
+        folds.filter_map(|fold| Some(fold.checkpoint.as_ref()?.digest.clone())).collect()
+    }
+
     /// Removes every file that nothing refers to, as at a start.
     pub fn sweep(&mut self) {
         let kept: BTreeSet<String> = self.checkpoints().map(|checkpoint| checkpoint.digest.clone()).collect();
@@ -344,9 +396,14 @@ impl Store {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             studies: self.studies.iter().map(|(id, row)| self.study_snapshot(*id, row)).collect(),
-            last_study: self.studies.keys().next_back().copied().unwrap_or_default(),
+            last_study: self.last_study,
             last_lease: self.last_lease,
+            drained_workers: self.drained_workers.clone(),
         }
+    }
+
+    pub fn study_snapshot_of(&self, id: StudyId) -> StudySnapshot {
+        self.study_snapshot(id, &self.studies[&id])
     }
 
     fn study_snapshot(&self, id: StudyId, row: &StudyRow) -> StudySnapshot {
