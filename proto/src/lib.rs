@@ -9,6 +9,15 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// The most attempts a worker can run side by side.
 pub const MAX_SLOTS: u32 = 256;
 
+/// The pieces that an artifact is sent in, in bytes.
+pub const ARTIFACT_PIECE: usize = 512 << 10;
+
+/// The largest piece of an artifact either side takes, in bytes.
+pub const MAX_ARTIFACT_PIECE: usize = 1 << 20;
+
+/// The largest artifact either side takes unless it is told otherwise, in bytes.
+pub const MAX_ARTIFACT: u64 = 1 << 30;
+
 /// The generated code.
 pub mod v1 {
     #![expect(

@@ -145,6 +145,10 @@ pub struct ServeArgs {
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS", env = "FOLDWISE_LISTEN", default_value = "127.0.0.1:7654")]
     pub listen: SocketAddr,
+    /// The largest checkpoint that is taken from a worker, in MiB.
+    #[arg(long, value_name = "MIB", env = "FOLDWISE_MAX_ARTIFACT", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub max_artifact: u32,
     /// What callers must know.
     #[command(flatten)]
     pub token: TokenArgs,

@@ -31,7 +31,8 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut thread = None;
-    let outcome = runtime.block_on(keep(args.listen, &args.database.path, token, &mut thread));
+    let options = Options { max_artifact: Some(u64::from(args.max_artifact) << 20), ..Options::default() };
+    let outcome = runtime.block_on(keep(args.listen, &args.database.path, token, options, &mut thread));
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Why the loop ended says more than that it did.
     thread.map_or(Ok(()), coordinator::join)?;
@@ -42,6 +43,7 @@ async fn keep(
     address: SocketAddr,
     database: &Path,
     token: Option<Token>,
+    options: Options,
     thread: &mut Option<LoopThread>,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
@@ -54,7 +56,7 @@ async fn keep(
     })?;
     let address = listener.local_addr()?;
     let store = Store::open(database)?;
-    let (coordinator, started) = Coordinator::start(store, database, Options::default())?;
+    let (coordinator, started) = Coordinator::start(store, database, options)?;
     let thread = thread.insert(started);
     say(&format!("listening on http://{address}, database {}", database.display()));
     say("next:");

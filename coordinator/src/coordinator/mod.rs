@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::create::{CreateError, prepare};
 pub use self::offline::{Change, offline, request_offline};
+use crate::artifacts::{Artifacts, Janitor};
 use crate::hindsight::HindsightError;
 use crate::store::{Reader, Store, StoreError};
 
@@ -88,6 +89,8 @@ pub struct Options {
     pub open_leases: OpenLeases,
     /// Give out folds of this study only, or, if it is not there yet, of those created from now on.
     pub only: Option<String>,
+    /// The largest artifact that is taken, in bytes.
+    pub max_artifact: Option<u64>,
 }
 
 /// What the loop is told.
@@ -110,6 +113,7 @@ pub struct Coordinator {
     published: broadcast::Sender<Published>,
     drained: watch::Receiver<bool>,
     database: Arc<Path>,
+    artifacts: Arc<Artifacts>,
 }
 
 /// The thread of a coordinator's loop; its result is why it ended.
@@ -128,8 +132,15 @@ impl Coordinator {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (published, _) = broadcast::channel(WATCH);
         let (drained_sender, drained) = watch::channel(false);
-        let coordinator = Self { inbox, published: published.clone(), drained, database: database.into() };
-        let running = running::Running::new(store, options, published, drained_sender)?;
+        let artifacts = Arc::new(Artifacts::of(database, options.max_artifact));
+        let running = running::Running::new(
+            store,
+            options,
+            published.clone(),
+            drained_sender,
+            Janitor::start(Arc::clone(&artifacts))?,
+        )?;
+        let coordinator = Self { inbox, published, drained, database: database.into(), artifacts };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())
@@ -140,6 +151,11 @@ impl Coordinator {
     /// The database, for readers.
     pub fn database(&self) -> PathBuf {
         self.database.to_path_buf()
+    }
+
+    /// The files beside the database.
+    pub fn artifacts(&self) -> &Arc<Artifacts> {
+        &self.artifacts
     }
 
     /// Everything that is recorded from now on.

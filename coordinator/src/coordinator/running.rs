@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::publish::event_of;
 use super::{CoordinatorError, Input, Options, Published, Sessions};
+use crate::artifacts::Janitor;
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before their writes are committed together.
@@ -23,6 +24,8 @@ const OVERSLEPT: Duration = Duration::from_secs(2);
 const FAILED_COMMITS: u32 = 5;
 
 pub(super) struct Running {
+    /// Before the store: it reads the database until it is done.
+    janitor: Janitor,
     store: Store,
     scheduler: Scheduler,
     options: Options,
@@ -73,11 +76,13 @@ impl Running {
         options: Options,
         published: broadcast::Sender<Published>,
         drained: watch::Sender<bool>,
+        janitor: Janitor,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start();
-        let scheduler = rebuild(&mut store, &options, clock)?;
+        let scheduler = rebuild(&mut store, &options, clock, &janitor)?;
         let sessions = Sessions::new();
         Ok(Self {
+            janitor,
             store,
             scheduler,
             options,
@@ -217,6 +222,7 @@ impl Running {
         for session in outcome.closes {
             self.sessions.remove(&session);
         }
+        self.janitor.remove(outcome.discards);
         for (answer, reply) in outcome.answers {
             drop(answer.send(reply));
         }
@@ -240,6 +246,7 @@ impl Running {
             &mut self.store,
             &Options { open_leases: OpenLeases::Renewed, ..self.options.clone() },
             self.clock,
+            &self.janitor,
         ) {
             Ok(scheduler) => self.scheduler = scheduler,
             Err(error) => return self.start_over(error),
@@ -248,7 +255,12 @@ impl Running {
     }
 }
 
-fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Scheduler, StoreError> {
+fn rebuild(
+    store: &mut Store,
+    options: &Options,
+    clock: Clock,
+    janitor: &Janitor,
+) -> Result<Scheduler, StoreError> {
     let mut snapshot = store.snapshot()?;
     if let Some(only) = &options.only {
         snapshot.studies.retain(|study| study.spec.study.name == *only);
@@ -264,5 +276,6 @@ fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Schedul
     if !outcome.writes.is_empty() {
         store.commit(&outcome.writes)?;
     }
+    janitor.remove(outcome.discards);
     Ok(scheduler)
 }

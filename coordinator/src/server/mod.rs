@@ -1,5 +1,6 @@
 //! The services on a socket: thin methods that convert, call and map the error.
 
+mod artifacts;
 mod status;
 mod study_service;
 mod token;

@@ -5,6 +5,7 @@ use foldwise_proto::WIRE_VERSION;
 use foldwise_proto::convert::WireError;
 use tonic::{Code, Status};
 
+use crate::artifacts::ArtifactError;
 use crate::coordinator::CoordinatorError;
 use crate::hindsight::HindsightError;
 
@@ -45,6 +46,21 @@ pub(super) fn from_wire(error: &WireError) -> Status {
     Status::new(Code::InvalidArgument, error.to_string())
 }
 
+/// What goes wrong with an artifact: whether to send it again, to wait, or to let it be.
+pub(super) fn from_artifact(error: ArtifactError) -> Status {
+    let code = match &error {
+        ArtifactError::NoDigest | ArtifactError::TooLarge { .. } | ArtifactError::Wire(_) => {
+            Code::InvalidArgument
+        }
+        ArtifactError::Digest { .. } | ArtifactError::Length { .. } => Code::DataLoss,
+        ArtifactError::Folder { .. } | ArtifactError::Unwritable { .. } => Code::ResourceExhausted,
+        ArtifactError::Unreadable { .. } => Code::NotFound,
+        ArtifactError::NotYours(_) => Code::Aborted,
+        ArtifactError::Unremovable { .. } | ArtifactError::Store(_) => Code::Internal,
+    };
+    Status::new(code, chain(&error))
+}
+
 /// A word that is none of those it could be.
 pub(super) fn wrong_word(field: &str, error: impl std::fmt::Display) -> Status {
     Status::new(Code::InvalidArgument, format!("{field}: {error}"))
@@ -79,6 +95,11 @@ pub(super) fn wrong_token(missing: bool) -> Status {
     let what =
         if missing { "this coordinator asks for a token" } else { "the token is not the coordinator's" };
     Status::new(Code::Unauthenticated, format!("{what}; set FOLDWISE_TOKEN or --token-file"))
+}
+
+/// A task of ours panicked.
+pub(super) fn broken() -> Status {
+    Status::new(Code::Internal, "this call failed by a mistake of the coordinator's; its log says more")
 }
 
 /// A watcher that is too slow.

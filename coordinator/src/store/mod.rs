@@ -16,6 +16,7 @@ mod snapshot;
 mod view;
 mod write;
 
+mod artifact;
 mod query;
 mod recording;
 

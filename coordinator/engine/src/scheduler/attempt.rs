@@ -141,8 +141,10 @@ impl Scheduler {
         if !self.is_open(session, key) {
             return;
         }
-        if class == FailureClass::OutOfMemory {
-            self.leave_more_room(key);
+        match class {
+            FailureClass::OutOfMemory => self.leave_more_room(key),
+            FailureClass::Error if self.is_fruitless(key) => self.drop_checkpoint(key),
+            _ => {}
         }
         self.give_back(key, class, &message);
         self.send(session, ToWorker::EndRecorded { key });

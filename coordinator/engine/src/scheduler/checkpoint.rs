@@ -60,6 +60,13 @@ impl Scheduler {
         self.sends.push(Command::Discard { digest: checkpoint.digest });
     }
 
+    /// Whether an attempt went on from a checkpoint and not an epoch came of it: another had better start afresh.
+    pub(super) fn is_fruitless(&self, key: AttemptKey) -> bool {
+        let Some(fold) = self.studies.get(&key.study).and_then(|study| study.fold(key)) else { return false };
+        let start = fold.open.as_ref().map(|open| open.start).unwrap_or_default();
+        start > Epoch(0) && fold.curve.len() == start.0 as usize
+    }
+
     /// Whether the checkpoint of a fold that ends in this state stays.
     pub(super) fn keeps_checkpoint(&self, key: AttemptKey, end: TrialState) -> bool {
         let keeps_all = |keep: Keep| end == TrialState::Complete && keep == Keep::All;
