@@ -91,7 +91,7 @@ pub enum Command {
 #[command(after_long_help = "\
 The same file on the same database goes on with its study; a file that differs from the stored study is refused with
 the differences. Ctrl-C lets the running epochs end and records them; a second one stops at once.
-A fold that was running starts again when the study goes on; what is finished stays.
+A fold that was running goes on after its last checkpoint when the study does; what is finished stays.
 
 Examples:
   foldwise run deploy/studies/demo.toml

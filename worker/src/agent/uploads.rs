@@ -87,7 +87,7 @@ impl Uploads {
     pub fn acknowledged(&mut self, key: AttemptKey, epoch: Epoch) {
         let Some(upload) = self.of.get_mut(&key) else { return };
         let ready = upload.waiting.iter().filter(|draft| draft.epoch <= epoch).count();
-        let Some(draft) = upload.waiting.drain(..ready).last() else { return };
+        let Some(draft) = upload.waiting.drain(..ready).next_back() else { return };
         let given = Given { epoch: draft.epoch, last: draft.last };
         let sending = upload.sending.get_or_insert_with(|| {
             let next = Arc::new(Next::default());
