@@ -51,7 +51,8 @@ impl Reader {
             let AttemptKey { study, trial, fold, attempt } = key;
             let columns = params![study.0, trial.0, fold.0, attempt.0, incarnation, digest];
             let mut query = tx.prepare_cached(sql)?;
-            let found = query.query_row(columns, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;
+            let found =
+                query.query_row(columns, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;
             Ok(found.map(|(epoch, bytes)| (epoch, bytes.unsigned_abs())))
         })
     }

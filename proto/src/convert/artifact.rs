@@ -95,7 +95,10 @@ fn digest(text: String) -> Result<String, WireError> {
     }
     // What a stranger wrote is shown short and on one line.
     let shown: String = text.chars().take(80).collect();
-    Err(WireError::wrong("digest", format!("{shown:?} is no SHA-256; write 64 lower-case hexadecimal digits")))
+    Err(WireError::wrong(
+        "digest",
+        format!("{shown:?} is no SHA-256; write 64 lower-case hexadecimal digits"),
+    ))
 }
 
 /// Counts the bytes of an artifact against what its header said.
@@ -181,7 +184,8 @@ mod tests {
 
     #[test]
     fn only_a_digest_is_one() {
-        for digest in ["", "../../etc/passwd", &"A".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)]
+        for digest in
+            ["", "../../etc/passwd", &"A".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)]
         {
             let mut header = header();
             header.checkpoint.digest = digest.to_owned();

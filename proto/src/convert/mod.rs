@@ -8,8 +8,8 @@ mod hindsight;
 mod record;
 
 pub use self::artifact::{
-    ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from, artifact_request,
-    artifact_request_from,
+    ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
+    artifact_request, artifact_request_from,
 };
 pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};
 pub use self::external::{add_request, added, tell_request, told};

@@ -69,7 +69,9 @@ impl From<Status> for Trouble {
             None => status.message().to_owned(),
         };
         match status.code() {
-            Code::DataLoss | Code::ResourceExhausted | Code::NotFound | Code::Internal => Self::Failed(message),
+            Code::DataLoss | Code::ResourceExhausted | Code::NotFound | Code::Internal => {
+                Self::Failed(message)
+            }
             Code::Aborted
             | Code::AlreadyExists
             | Code::FailedPrecondition
@@ -110,7 +112,8 @@ impl Artifacts {
     pub async fn put(&self, key: AttemptKey, file: &File) -> Result<(), Trouble> {
         let checkpoint =
             Checkpoint { epoch: file.epoch, digest: file.digest.clone(), bytes: file.content.len() as u64 };
-        let header = artifact_header(ArtifactHeader { incarnation: self.incarnation.clone(), key, checkpoint });
+        let header =
+            artifact_header(ArtifactHeader { incarnation: self.incarnation.clone(), key, checkpoint });
         let content = Arc::clone(&file.content);
         let pieces = (0..content.len()).step_by(ARTIFACT_PIECE).map(move |start| {
             let end = content.len().min(start + ARTIFACT_PIECE);

@@ -101,9 +101,9 @@ impl WorkerService for Service {
         let checkpoint = Checkpoint { epoch: Epoch(2), digest, bytes: content.len() as u64 };
         let header =
             artifact_header(ArtifactHeader { incarnation: "i".into(), key: request.key, checkpoint });
-        let pieces = content.chunks(ARTIFACT_PIECE).map(|piece| v1::ArtifactChunk {
-            part: Some(v1::artifact_chunk::Part::Data(piece.to_vec())),
-        });
+        let pieces = content
+            .chunks(ARTIFACT_PIECE)
+            .map(|piece| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(piece.to_vec())) });
         let chunks: Vec<_> = std::iter::once(header).chain(pieces).map(Ok).collect();
         Ok(Response::new(tokio_stream::iter(chunks)))
     }
@@ -387,7 +387,12 @@ impl Objective for Script {
 
 /// What a checkpoint holds here: more than a piece, so that there are two.
 fn content(trial: u32, epoch: u32) -> Vec<u8> {
-    format!("trial {trial}, epoch {epoch} ").into_bytes().into_iter().cycle().take(ARTIFACT_PIECE + 9).collect()
+    format!("trial {trial}, epoch {epoch} ")
+        .into_bytes()
+        .into_iter()
+        .cycle()
+        .take(ARTIFACT_PIECE + 9)
+        .collect()
 }
 
 fn digest(content: &[u8]) -> String {
@@ -958,7 +963,7 @@ async fn after_the_grace_time_a_drain_waits_for_nothing() {
 
     // With a checkpoint that the coordinator does not take, and one that says nothing at all.
     let worker = Worker::start_with_grace(coordinator.address, None, PATIENCE, grace);
-    coordinator.shelf().answers = vec![Status::unavailable("busy"); 100_000];
+    coordinator.shelf().answers = vec![Status::unavailable("busy"); 10_000];
     let (mut session, _, _) = coordinator.greeted().await;
     session.assign(&[1]);
     worker.script.has_started(1).await;

@@ -111,7 +111,8 @@ impl Uploads {
     pub fn is_busy(&self, key: AttemptKey, last: bool) -> bool {
         let Some(upload) = self.of.get(&key) else { return false };
         let given = upload.sending.as_ref().and_then(|sending| sending.given);
-        upload.waiting.iter().any(|draft| draft.last || !last) || given.is_some_and(|given| given.last || !last)
+        upload.waiting.iter().any(|draft| draft.last || !last)
+            || given.is_some_and(|given| given.last || !last)
     }
 
     /// Nobody wants the checkpoints of this attempt any more.
@@ -176,13 +177,14 @@ async fn patiently(artifacts: &Artifacts, key: AttemptKey, file: &File, next: &N
         } else {
             debug!("the checkpoint of {key} after epoch {} is not stored: {reason}", file.epoch);
         }
-        let delay = time::sleep(artifacts.target().patience.delay(failed, random()));
+        let delay = artifacts.target().patience.delay(failed, random());
         failed = failed.saturating_add(1);
-        tokio::select! {
-            () = delay => {}
-            () = next.changed.notified() => next.changed.notify_one(),
-        }
-        if next.is_there() {
+        let newer = async {
+            while !next.is_there() {
+                next.changed.notified().await;
+            }
+        };
+        if time::timeout(delay, newer).await.is_ok() {
             return;
         }
     }

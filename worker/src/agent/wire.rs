@@ -197,7 +197,8 @@ mod tests {
         let anew = v1::FoldTask { checkpoint: "0a".repeat(32), ..task(5) };
         let valueless =
             v1::FoldTask { params: BTreeMap::from([("x".into(), v1::Value { kind: None })]), ..task(3) };
-        let Ok(Told::Assign { tasks, unusable }) = assign(vec![task(1), nowhere, valueless, resumed, anew]) else {
+        let Ok(Told::Assign { tasks, unusable }) = assign(vec![task(1), nowhere, valueless, resumed, anew])
+        else {
             panic!("an assignment")
         };
         assert_eq!(tasks.len(), 2);

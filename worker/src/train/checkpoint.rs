@@ -94,9 +94,11 @@ impl Checkpoint {
             stopper: self.stopper,
         };
         let header = serde_json::to_string(&header).map_err(|error| CheckpointError(error.to_string()))?;
-        let buffers = self.optimizer.buffers.iter().map(|(name, values)| {
-            (format!("{OPTIMIZER}{name}"), vec![values.len()], bytes_of(values))
-        });
+        let buffers = self
+            .optimizer
+            .buffers
+            .iter()
+            .map(|(name, values)| (format!("{OPTIMIZER}{name}"), vec![values.len()], bytes_of(values)));
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = buffers.collect();
         for (prefix, values) in [(WEIGHTS, &self.weights), (BEST, &self.best.weights)] {
             let mut rest = values.as_slice();
@@ -195,7 +197,9 @@ fn check_offsets(bytes: &[u8]) -> Result<(), CheckpointError> {
         let Some((start, end)) = place.data_offsets else { continue };
         if start > end || end > data.len() as u64 {
             let there = data.len();
-            return wrong(format!("{name:?} should lie from byte {start} to {end} of its {there}; it is cut off"));
+            return wrong(format!(
+                "{name:?} should lie from byte {start} to {end} of its {there}; it is cut off"
+            ));
         }
     }
     Ok(())
@@ -206,7 +210,8 @@ fn read_header(text: &str, identity: &str) -> Result<Header, CheckpointError> {
     struct Version {
         version: u32,
     }
-    let unreadable = |error: serde_json::Error| CheckpointError(format!("its header makes no sense: {error}"));
+    let unreadable =
+        |error: serde_json::Error| CheckpointError(format!("its header makes no sense: {error}"));
     let Version { version } = serde_json::from_str(text).map_err(unreadable)?;
     if version != VERSION {
         return wrong(format!("it has version {version}, and this worker knows version {VERSION}"));
@@ -216,7 +221,10 @@ fn read_header(text: &str, identity: &str) -> Result<Header, CheckpointError> {
         return wrong("it is of another training: other settings, data, fold or seed");
     }
     if header.epoch == 0 || header.best_epoch == 0 || header.best_epoch > header.epoch {
-        return wrong(format!("it is of epoch {}, and its best epoch is {}", header.epoch, header.best_epoch));
+        return wrong(format!(
+            "it is of epoch {}, and its best epoch is {}",
+            header.epoch, header.best_epoch
+        ));
     }
     let best = header.stopper.map_or(0.0, |stopper| stopper.best);
     if !header.best_loss.is_finite() || !best.is_finite() {
@@ -359,27 +367,35 @@ mod tests {
         check(&with("best_loss", serde_json::Value::Null), "header makes no sense");
         check(&with("epoch", (-1).into()), "header makes no sense");
         check(&with("steps", 1e30.into()), "header makes no sense");
-        check(&with("stopper", serde_json::json!({ "best": 0.1, "epochs_without": 5 })), "without an improvement");
+        check(
+            &with("stopper", serde_json::json!({ "best": 0.1, "epochs_without": 5 })),
+            "without an improvement",
+        );
     }
 
     #[test]
     fn a_hostile_header_is_refused() {
         check(&[&u64::MAX.to_le_bytes()[..], &[b'{'; 100]].concat(), "claims a header");
         let name = "weights.enc.0.weight";
-        let place = |start: u64, end: u64| with_header(|header| {
-            header[name]["data_offsets"] = serde_json::json!([start, end]);
-        });
+        let place = |start: u64, end: u64| {
+            with_header(|header| {
+                header[name]["data_offsets"] = serde_json::json!([start, end]);
+            })
+        };
         check(&place(0, u64::MAX), "cut off");
         check(&place(8, 4), "should lie from byte 8 to 4");
         check(&place(0, 4), "header makes no sense");
         check(&with_header(|header| header[name]["dtype"] = "F16".into()), "header makes no sense");
         check(&with_header(|header| header[name]["shape"] = serde_json::json!([u64::MAX, 2])), "no sense");
         check(&with_header(|header| header[name]["shape"] = serde_json::json!([3, 2])), "[3, 2]");
-        check(&with_header(|header| {
-            let moved = header[name].take();
-            header.as_object_mut().expect("an object").remove(name);
-            header["weights.other"] = moved;
-        }), "weights.enc.0.weight is missing");
+        check(
+            &with_header(|header| {
+                let moved = header[name].take();
+                header.as_object_mut().expect("an object").remove(name);
+                header["weights.other"] = moved;
+            }),
+            "weights.enc.0.weight is missing",
+        );
         let deep = format!("{{\"a\":{}1", "[".repeat(100_000));
         check(&[&(deep.len() as u64).to_le_bytes()[..], deep.as_bytes()].concat(), "header makes no sense");
     }

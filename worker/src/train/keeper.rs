@@ -25,8 +25,7 @@ impl<'a> Keeper<'a> {
         from: Option<&Checkpoint>,
         trainer: &Trainer<'_>,
     ) -> Result<Self, TrainError> {
-        let mut keeper =
-            Self { policy, best: None, best_weights: None, last: Instant::now(), last_epoch: 0 };
+        let mut keeper = Self { policy, best: None, best_weights: None, last: Instant::now(), last_epoch: 0 };
         if let Some(checkpoint) = from {
             let weights = Tensor::f_from_slice(&checkpoint.best.weights)?;
             keeper.best = Some((checkpoint.best.epoch, checkpoint.best.loss));
@@ -76,7 +75,9 @@ impl<'a> Keeper<'a> {
         trainer: &Trainer<'_>,
         stopper: Option<&EarlyStopper>,
     ) -> Result<Option<Checkpoint>, TrainError> {
-        let (Some((best_epoch, loss)), Some(weights)) = (self.best, &self.best_weights) else { return Ok(None) };
+        let (Some((best_epoch, loss)), Some(weights)) = (self.best, &self.best_weights) else {
+            return Ok(None);
+        };
         let best = Best { epoch: best_epoch, loss, weights: to_host(weights)? };
         let checkpoint = trainer.checkpoint(epoch, best, stopper.map(EarlyStopper::state))?;
         (self.last, self.last_epoch) = (Instant::now(), epoch);

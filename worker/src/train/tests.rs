@@ -239,15 +239,8 @@ fn train_on(
     let cut = images.len() * 3 / 4;
     let (train, validation): (Vec<i64>, Vec<i64>) = ((0..cut).collect(), (cut..images.len()).collect());
     let start = start.map(|(epoch, file)| Start { file, epoch, identity: "me" });
-    let task = FitTask {
-        images,
-        train: &train,
-        validation: &validation,
-        settings,
-        seed: 7,
-        checkpoints,
-        start,
-    };
+    let task =
+        FitTask { images, train: &train, validation: &validation, settings, seed: 7, checkpoints, start };
     let mut diary = Diary { stop_after, ..Diary::default() };
     let ending = fit(task, &|| false, &mut diary).expect("it trains");
     (ending, diary)

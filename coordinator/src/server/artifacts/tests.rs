@@ -104,9 +104,8 @@ impl Served {
     fn files(&self) -> Vec<String> {
         let folder = self.folder.path().join("a.db.artifacts");
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
-            .collect();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
         names.sort();
         names
     }
@@ -128,8 +127,7 @@ fn digest(content: &[u8]) -> String {
 }
 
 fn header(key: AttemptKey, epoch: u32, content: &[u8]) -> v1::ArtifactHeader {
-    let checkpoint =
-        Checkpoint { epoch: Epoch(epoch), digest: digest(content), bytes: content.len() as u64 };
+    let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: digest(content), bytes: content.len() as u64 };
     let chunk = artifact_header(ArtifactHeader { incarnation: "i".into(), key, checkpoint });
     let Some(Part::Header(header)) = chunk.part else { panic!("a header") };
     header

@@ -132,7 +132,10 @@ mod tests {
         };
         check(|state| drop(state.buffers.remove("mean")), "not [\"mean\", \"square\"]");
         check(|state| drop(state.buffers.insert("other".into(), vec![0.0; 2])), "other");
-        check(|state| drop(state.buffers.insert("mean".into(), vec![0.0; 3])), "mean of its optimizer has 3 values");
+        check(
+            |state| drop(state.buffers.insert("mean".into(), vec![0.0; 3])),
+            "mean of its optimizer has 3 values",
+        );
         check(|state| state.steps = u32::MAX, "took 4294967295 steps");
         adam.restore(&good).expect("it fits");
     }
