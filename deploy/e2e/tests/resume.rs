@@ -241,7 +241,7 @@ fn a_spoiled_checkpoint_costs_a_fresh_start_and_no_trial() {
 fn a_disk_without_room_for_checkpoints_costs_nothing_else() {
     let scene = Scene::new();
     // A checkpoint of 16 MB, in a place where the database with its log has room and that has not.
-    let study = Study { trials: 1, epochs: 3, ..Study::default() };
+    let study = Study { trials: 1, epochs: 12, ..Study::default() };
     let large = study.to_string().replace("latent_dim = 4", "latent_dim = 8000");
     scene.write("study.toml", format!("{large}\n[checkpoint]\nkeep = \"none\"\n"));
     scene.foldwise("run study.toml --db whole.db --workers 1").expect_code(0);
