@@ -4,6 +4,8 @@
 
 pub mod store;
 
+pub mod artifacts;
+
 pub mod hindsight;
 
 pub mod coordinator;

@@ -14,6 +14,14 @@ pub const MAX_NAME_BYTES: usize = 256;
 
 /// The most attempts that a worker can say it holds: those that run, and those whose end is not acknowledged yet.
 pub const MAX_HELD: usize = 4 * MAX_SLOTS as usize;
+/// The pieces that an artifact is sent in, in bytes.
+pub const ARTIFACT_PIECE: usize = 512 << 10;
+
+/// The largest piece of an artifact either side takes, in bytes.
+pub const MAX_ARTIFACT_PIECE: usize = 1 << 20;
+
+/// The largest artifact either side takes unless it is told otherwise, in bytes.
+pub const MAX_ARTIFACT: u64 = 1 << 30;
 
 /// The generated code.
 pub mod v1 {

@@ -14,3 +14,8 @@ pub struct Checkpoint {
     /// The length of the file.
     pub bytes: u64,
 }
+
+/// Whether a text is the digest of an artifact: 64 lower-case hexadecimal digits, and so a name that leads nowhere else.
+pub fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -12,6 +12,9 @@ use foldwise_worker::device::DeviceChoice;
 use foldwise_worker::supervisor::Devices;
 use tonic::metadata::AsciiMetadataValue;
 
+/// Longer is for ever, and no sum with a time overflows.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 const AFTER_HELP: &str = "\
 Environment:
   FOLDWISE_TOKEN  The coordinator's token, instead of --token-file
@@ -20,15 +23,19 @@ Environment:
   RUST_LOG        What is logged to stderr, such as `debug`; NO_COLOR turns colors off
 
 Signals:
-  TERM, INT and HUP drain: running epochs end and are reported, the folds are handed back, and the worker ends.
-  A second one ends it at once. With --devices only a second INT does, and every worker is told once.
+  TERM, INT and HUP drain: running epochs have the time of --grace to end and are reported; how far each fold is, is
+  stored with the coordinator; the folds are handed back, and another worker goes on from there. What has not ended by
+  then goes back to its last checkpoint. The worker ends within --grace and 3 seconds more for the acknowledgements.
+  A second INT (Ctrl-C) ends it at once. TERM and HUP may be repeated, as some schedulers do; one that comes later than
+  --grace ends it at once. CONT changes nothing. With --devices only a second INT does,
+  and every worker is told once.
 
 Exit codes:
   0    done: it was drained
   75   try again later: the coordinator did not answer (--give-up-after), or the system refused something
   78   do not try again: a flag is wrong, or the coordinator refuses this worker (token, version), or it is not safe to
        talk to (certificates)
-  130  a second signal ended it at once
+  130  a second INT, or a TERM after --grace, ended it at once
   With --devices: 0 if every worker was drained, 78 if every one is misconfigured, 130, or 75.";
 
 /// Trains folds for a Foldwise coordinator until it is told to stop.
@@ -132,6 +139,9 @@ pub struct WorkArgs {
     /// Give up when the coordinator does not answer for this long. Default: never.
     #[arg(long, env = "FOLDWISE_GIVE_UP_AFTER", value_name = "SECONDS", value_parser = seconds)]
     give_up_after: Option<Duration>,
+    /// How long running epochs have to end when the worker is drained, in seconds; give the scheduler 5 seconds more.
+    #[arg(long, env = "FOLDWISE_GRACE", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
+    grace: Duration,
     /// End at once at the end of standard input: whoever started this worker is gone.
     #[arg(long, env = "FOLDWISE_EXIT_WITH_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
     exit_with_stdin: bool,
@@ -152,6 +162,8 @@ pub struct Config {
     pub name: String,
     /// Where acknowledgements are logged.
     pub ack_log: Option<PathBuf>,
+    /// How long running epochs have to end when the worker is drained.
+    pub grace: Duration,
     /// Whether to end with standard input.
     pub exit_with_stdin: bool,
 }
@@ -224,6 +236,7 @@ impl WorkArgs {
             threads: self.threads,
             name,
             ack_log: self.ack_log.filter(|path| !path.as_os_str().is_empty()),
+            grace: self.grace.min(LONGEST_GRACE),
             exit_with_stdin: self.exit_with_stdin,
         })
     }
@@ -300,6 +313,9 @@ mod tests {
         assert_eq!((config.slots, config.device, config.threads), (2, DeviceChoice::Cuda(1), 1));
         assert!(config.name.ends_with(&format!("-{}", std::process::id())), "{}", config.name);
         assert!(!config.exit_with_stdin);
+        assert_eq!(config.grace, foldwise_worker::agent::GRACE);
+        let args = work(&["--coordinator", "head:7654", "--grace", "1e15"]).expect("flags");
+        assert_eq!(args.check(None).expect("a config").grace, LONGEST_GRACE);
     }
 
     #[test]
@@ -311,6 +327,7 @@ mod tests {
             ["--device", "gpu"],
             ["--give-up-after", "soon"],
             ["--give-up-after", "1e30"],
+            ["--grace", "a while"],
             ["--threads", "0"],
             ["--devices", "gpu"],
             ["--devices", "0,0"],

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
 use foldwise_data::{Dataset, Locations};
@@ -87,14 +88,16 @@ fn work(config: Config) -> Result<(), Failure> {
         slots: config.slots,
     };
     let objective = Arc::new(FoldObjective::new(device.device, Locations::from_env()));
-    let agent = Agent::new(config.target, identity, objective, ack_log).with_device_use(device.follow_use());
+    let agent = Agent::new(config.target, identity, objective, ack_log)
+        .with_device_use(device.follow_use())
+        .with_grace(config.grace);
 
     // The training threads do the work; this one only talks.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(TRY_AGAIN, error))?;
     let ended = runtime.block_on(async {
         let (shutdown, asked) = watch::channel(Shutdown::No);
-        tokio::spawn(listen_for_signals(shutdown));
+        tokio::spawn(listen_for_signals(shutdown, config.grace));
         agent.run(asked).await
     });
     // It may hold a name look-up that nobody waits for.
@@ -139,20 +142,32 @@ fn supervise(config: Config, devices: &Devices, variables: Vec<(OsString, OsStri
     }
 }
 
-/// The first signal drains, the second ends.
-async fn listen_for_signals(shutdown: watch::Sender<Shutdown>) {
+/// The first signal drains. Another one ends at once if a person pressed Ctrl-C, or if it comes after the grace time:
+/// schedulers send TERM two or three times for one drain.
+async fn listen_for_signals(shutdown: watch::Sender<Shutdown>, grace: Duration) {
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
         tracing::warn!("signals cannot be caught here; they end this worker at once");
         return;
     };
-    for asked in [Shutdown::Drain, Shutdown::Now] {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+    let mut drained: Option<Instant> = None;
+    loop {
+        let by_hand = tokio::select! {
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => true,
+            _ = hangup.recv() => false,
+        };
+        match drained {
+            None => {
+                drained = Some(Instant::now());
+                let _ = shutdown.send(Shutdown::Drain);
+            }
+            Some(since) if by_hand || since.elapsed() >= grace => {
+                let _ = shutdown.send(Shutdown::Now);
+                break;
+            }
+            Some(_) => tracing::info!("it is draining already"),
         }
-        let _ = shutdown.send(asked);
     }
     // A sender that is gone says nothing more; this one must stay.
     shutdown.closed().await;

@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldwise_data::{Dataset, Locations};
 use foldwise_shared::ids::Epoch;
 use foldwise_shared::model::TrialSettings;
-use foldwise_shared::spec::StudySpec;
+use foldwise_shared::spec::{CheckpointSection, StudySpec};
 use foldwise_shared::split::Splits;
 use foldwise_shared::state::FailureClass;
+use sha2::{Digest, Sha256};
 use tch::Device;
 
-use crate::agent::{Control, EpochReport, FoldWork, Objective, Outcome};
+use crate::agent::{Control, Draft, EpochReport, FoldWork, Objective, Outcome, Progress};
 use crate::images::{DeviceImages, ImagesError};
-use crate::train::{Ending, EpochResult, FitTask, Flow, TrainError, fit};
+use crate::model::ParameterSpec;
+use crate::train::{Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, Start, TrainError, fit};
 
 /// Folds of studies about images, trained on one device.
 pub struct FoldObjective {
@@ -47,6 +49,7 @@ impl Opened {
 struct Prepared {
     opened: Arc<Opened>,
     settings: TrialSettings,
+    checkpoints: CheckpointSection,
     train: Vec<i64>,
     validation: Vec<i64>,
 }
@@ -86,7 +89,9 @@ impl FoldObjective {
         }
         let fold = work.key.fold.0;
         match (splits.train(fold), splits.validation(fold)) {
-            (Some(train), Some(validation)) => Ok(Prepared { opened, settings, train, validation }),
+            (Some(train), Some(validation)) => {
+                Ok(Prepared { opened, settings, checkpoints: spec.checkpoint, train, validation })
+            }
             _ => {
                 Err(invalid(format!("there is no fold {fold}; the study has {}, from 0 on", splits.folds())))
             }
@@ -108,10 +113,20 @@ impl FoldObjective {
     fn train(
         &self,
         work: &FoldWork,
+        start: Option<&[u8]>,
         control: &Control,
-        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+        progress: &mut dyn Progress,
     ) -> Result<Outcome, Outcome> {
-        let Prepared { opened, settings, train, validation } = self.prepare(work)?;
+        let Prepared { opened, settings, checkpoints, train, validation } = self.prepare(work)?;
+        let identity = identity(work, &settings);
+        let start = match (&work.start, start) {
+            (None, _) => None,
+            (Some(point), Some(file)) => Some(Start { file, epoch: point.epoch.0, identity: &identity }),
+            (Some(_), None) => {
+                let message = "the checkpoint to go on from is missing".to_owned();
+                return Err(Outcome::Failed { class: FailureClass::Error, message });
+            }
+        };
         let images = opened.images(self.device).map_err(|error| match error {
             ImagesError::Torch(error) => failed(&error.into()),
             error => invalid(error.to_string()),
@@ -122,15 +137,12 @@ impl FoldObjective {
             validation: &validation,
             settings: &settings,
             seed: work.seed,
+            checkpoints: &checkpoints,
+            start,
         };
-        let mut last = None;
-        let ending = fit(task, &|| control.interrupted(), &mut |result| {
-            last = Some(*result);
-            match on_epoch(report(result)) {
-                ControlFlow::Continue(()) => Flow::Continue,
-                ControlFlow::Break(()) => Flow::Stop,
-            }
-        });
+        let mut follower = Follower { progress, identity: &identity, last: None };
+        let ending = fit(task, &|| control.interrupted(), &mut follower);
+        let last = follower.last;
         Ok(match ending.map_err(|error| failed(&error))? {
             Ending::Completed | Ending::EarlyStopped => Outcome::Finished { stopped: false },
             Ending::Stopped => Outcome::Finished { stopped: true },
@@ -145,11 +157,67 @@ impl Objective for FoldObjective {
     fn run(
         &self,
         work: &FoldWork,
+        start: Option<&[u8]>,
         control: &Control,
-        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+        progress: &mut dyn Progress,
     ) -> Outcome {
-        self.train(work, control, on_epoch).unwrap_or_else(|outcome| outcome)
+        self.train(work, start, control, progress).unwrap_or_else(|outcome| outcome)
     }
+}
+
+/// Passes on what comes of a training.
+struct Follower<'a> {
+    progress: &'a mut dyn Progress,
+    identity: &'a str,
+    last: Option<EpochResult>,
+}
+
+impl Listener for Follower<'_> {
+    fn epoch(&mut self, result: &EpochResult) -> Flow {
+        self.last = Some(*result);
+        match self.progress.epoch(report(result)) {
+            ControlFlow::Continue(()) => Flow::Continue,
+            ControlFlow::Break(()) => Flow::Stop,
+        }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint, specs: &[ParameterSpec], last: bool) {
+        let (identity, specs) = (self.identity.to_owned(), specs.to_vec());
+        let epoch = Epoch(checkpoint.epoch);
+        let write = move || checkpoint.to_bytes(&identity, &specs).map_err(|error| error.to_string());
+        self.progress.checkpoint(Draft { epoch, last, write: Box::new(write) });
+    }
+}
+
+/// What decides the curve of a fold, as a digest: a checkpoint is for a training of the same only. How many epochs there may
+/// be at most changes nothing of those before.
+fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
+    let TrialSettings {
+        network,
+        latent_dim,
+        dropout,
+        optimizer,
+        learning_rate,
+        weight_decay,
+        batch_size,
+        epochs: _,
+        early_stopping,
+    } = settings;
+    let text = serde_json::json!([
+        work.study.data_digest,
+        work.study.splits_digest,
+        work.key.fold,
+        work.seed,
+        network,
+        latent_dim,
+        dropout,
+        optimizer,
+        learning_rate,
+        weight_decay,
+        batch_size,
+        early_stopping,
+    ]);
+    Sha256::digest(text.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn report(result: &EpochResult) -> EpochReport {
@@ -175,7 +243,8 @@ fn failed(error: &TrainError) -> Outcome {
     let class = match error {
         TrainError::Invalid(_) => FailureClass::Invalid,
         TrainError::OutOfMemory(_) => FailureClass::OutOfMemory,
-        TrainError::Torch(_) => FailureClass::Error,
+        // The fold starts afresh then, which may go well.
+        TrainError::Checkpoint(_) | TrainError::Torch(_) => FailureClass::Error,
     };
     Outcome::Failed { class, message: error.to_string() }
 }
@@ -206,7 +275,7 @@ mod tests {
     use foldwise_shared::value::{ParamValue, Params};
 
     use super::*;
-    use crate::agent::StudyWork;
+    use crate::agent::{StartPoint, StudyWork};
 
     const IMAGES: u8 = 24;
 
@@ -257,16 +326,33 @@ mod tests {
             study: Arc::new(study),
             params: Params::from([("learning_rate".into(), ParamValue::Float(1e-3))]),
             seed: 5,
+            start: None,
+        }
+    }
+
+    /// Keeps what it hears; stops after the epoch `stop_after`.
+    #[derive(Default)]
+    struct Heard {
+        epochs: Vec<EpochReport>,
+        drafts: Vec<Draft>,
+        stop_after: u32,
+    }
+
+    impl Progress for Heard {
+        fn epoch(&mut self, report: EpochReport) -> ControlFlow<()> {
+            self.epochs.push(report);
+            if report.epoch.0 == self.stop_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+
+        fn checkpoint(&mut self, draft: Draft) {
+            self.drafts.push(draft);
         }
     }
 
     fn run(objective: &FoldObjective, work: &FoldWork) -> (Vec<EpochReport>, Outcome) {
-        let mut epochs = Vec::new();
-        let outcome = objective.run(work, &Control::default(), &mut |report| {
-            epochs.push(report);
-            ControlFlow::Continue(())
-        });
-        (epochs, outcome)
+        let mut heard = Heard::default();
+        let outcome = objective.run(work, None, &Control::default(), &mut heard);
+        (heard.epochs, outcome)
     }
 
     fn message(outcome: Outcome) -> (Option<FailureClass>, String) {
@@ -295,8 +381,54 @@ mod tests {
     #[test]
     fn a_break_stops_it() {
         let (_folder, path) = folder(0);
-        let outcome = objective().run(&work(&path), &Control::default(), &mut |_| ControlFlow::Break(()));
+        let mut heard = Heard { stop_after: 1, ..Heard::default() };
+        let outcome = objective().run(&work(&path), None, &Control::default(), &mut heard);
         assert_eq!(outcome, Outcome::Finished { stopped: true });
+    }
+
+    #[test]
+    fn a_stopped_fold_goes_on_from_its_checkpoint_and_from_no_other() {
+        let (_folder, path) = folder(0);
+        let (objective, first) = (objective(), work(&path));
+        let (whole, _) = run(&objective, &first);
+        let mut heard = Heard { stop_after: 1, ..Heard::default() };
+        objective.run(&first, None, &Control::default(), &mut heard);
+        let draft = heard.drafts.pop().expect("one for whoever goes on");
+        assert_eq!((draft.epoch, draft.last, heard.drafts.len()), (Epoch(1), false, 0));
+        let file = (draft.write)().expect("a file");
+
+        let again = |work: &FoldWork, file: &[u8], epoch: u32| {
+            let start = Some(StartPoint { epoch: Epoch(epoch), digest: String::new() });
+            let (work, mut heard) = (FoldWork { start, ..work.clone() }, Heard::default());
+            let outcome = objective.run(&work, Some(file), &Control::default(), &mut heard);
+            (heard.epochs, outcome)
+        };
+        let losses = |epochs: &[EpochReport]| {
+            let losses = epochs.iter().map(|report| (report.epoch, report.validation_loss.to_bits()));
+            losses.collect::<Vec<_>>()
+        };
+        let (epochs, outcome) = again(&first, &file, 1);
+        assert_eq!(outcome, Outcome::Finished { stopped: false });
+        assert_eq!(losses(&epochs), losses(&whole[1..]));
+
+        let mut other = first.clone();
+        other.params.insert("learning_rate".into(), ParamValue::Float(2e-3));
+        let other_seed = FoldWork { seed: 6, ..first.clone() };
+        let other_fold = FoldWork { key: AttemptKey { fold: FoldIndex(2), ..first.key }, ..first.clone() };
+        for (work, epoch, words) in [
+            (other, 1, "another training"),
+            (other_seed, 1, "another training"),
+            (other_fold, 1, "another training"),
+            (first.clone(), 2, "epoch 1, not of epoch 2"),
+        ] {
+            let (epochs, outcome) = again(&work, &file, epoch);
+            assert_eq!(epochs, [], "never from scratch");
+            let (class, text) = message(outcome);
+            assert_eq!(class, Some(FailureClass::Error), "{text}");
+            assert!(text.starts_with("the checkpoint cannot be used: ") && text.contains(words), "{text}");
+        }
+        let (epochs, outcome) = again(&first, &file[..file.len() / 2], 1);
+        assert_eq!((epochs.len(), message(outcome).0), (0, Some(FailureClass::Error)));
     }
 
     #[test]

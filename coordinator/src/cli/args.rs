@@ -106,7 +106,7 @@ pub enum Command {
 #[command(after_long_help = "\
 The same file on the same database goes on with its study; a file that differs from the stored study is refused with
 the differences. Ctrl-C lets the running epochs end and records them; a second one stops at once.
-A fold that was running starts again when the study goes on; what is finished stays.
+A fold that was running goes on after its last checkpoint when the study does; what is finished stays.
 
 Examples:
   foldwise run deploy/studies/demo.toml
@@ -168,6 +168,10 @@ pub struct ServeArgs {
     /// How long a worker may be silent before its folds are given to others; 0.1 to 86400 seconds.
     #[arg(long, value_name = "SECONDS", env = "FOLDWISE_LEASE_SECONDS", default_value = "30", value_parser = lease)]
     pub lease: Duration,
+    /// The largest checkpoint that is taken from a worker, in MiB.
+    #[arg(long, value_name = "MIB", env = "FOLDWISE_MAX_ARTIFACT", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub max_artifact: u32,
     /// Who may reach it.
     #[command(flatten)]
     pub gate: GateArgs,

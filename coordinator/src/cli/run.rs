@@ -225,7 +225,8 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
     let signals = Signals::new()?;
     let devices = run.program.devices(wanted(run.workers), run.workers.count).await;
     let devices = devices.map_err(CliError::local)?;
-    let options = Options { open_leases: OpenLeases::Ended, only: Some(run.name.clone()), lease_ms: None };
+    let options =
+        Options { open_leases: OpenLeases::Ended, only: Some(run.name.clone()), ..Options::default() };
     let (coordinator, started) = Coordinator::start(run.store, run.database, options)?;
     let thread = thread.insert(started);
     let study = match run.new {

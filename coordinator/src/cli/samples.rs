@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use foldwise_shared::device::DeviceUse;
 use foldwise_shared::decision::Decision;
+use foldwise_shared::device::DeviceUse;
 use foldwise_shared::fleet::{FoldInTraining, WorkerRecord, WorkerState};
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::ledger::{Account, Ledger, LedgerRow};

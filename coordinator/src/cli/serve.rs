@@ -23,7 +23,8 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     let security = gate::open(&args.gate, args.listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let lease_ms = i64::try_from(args.lease.as_millis()).ok();
-    let options = Options { lease_ms, ..Options::default() };
+    let max_artifact = Some(u64::from(args.max_artifact) << 20);
+    let options = Options { lease_ms, max_artifact, ..Options::default() };
     let mut thread = None;
     let outcome = runtime.block_on(keep(args.listen, &args.database.path, options, security, &mut thread));
     runtime.shutdown_timeout(Duration::from_secs(1));

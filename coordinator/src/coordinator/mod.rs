@@ -24,6 +24,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 pub use self::create::{CreateError, prepare, prepare_within};
 pub use self::data_paths::{DataPaths, DataRootError};
 pub use self::offline::{Change, offline, request_offline};
+use crate::artifacts::{Artifacts, Janitor};
 use crate::hindsight::HindsightError;
 use crate::store::{Reader, Store, StoreError};
 
@@ -103,6 +104,8 @@ pub struct Options {
     pub open_leases: OpenLeases,
     /// Give out folds of this study only, or, if it is not there yet, of those created from now on.
     pub only: Option<String>,
+    /// The largest artifact that is taken, in bytes.
+    pub max_artifact: Option<u64>,
 }
 
 /// What the loop is told.
@@ -126,6 +129,7 @@ pub struct Coordinator {
     drained: watch::Receiver<bool>,
     outage: watch::Receiver<Option<String>>,
     database: Arc<Path>,
+    artifacts: Arc<Artifacts>,
 }
 
 /// The thread of a coordinator's loop; its result is why it ended.
@@ -145,9 +149,16 @@ impl Coordinator {
         let (published, _) = broadcast::channel(WATCH);
         let (drained_sender, drained) = watch::channel(false);
         let (outage_sender, outage) = watch::channel(None);
-        let coordinator =
-            Self { inbox, published: published.clone(), drained, outage, database: database.into() };
-        let running = running::Running::new(store, options, published, drained_sender, outage_sender)?;
+        let artifacts = Arc::new(Artifacts::of(database, options.max_artifact));
+        let running = running::Running::new(
+            store,
+            options,
+            published.clone(),
+            drained_sender,
+            outage_sender,
+            Janitor::start(Arc::clone(&artifacts))?,
+        )?;
+        let coordinator = Self { inbox, published, drained, outage, database: database.into(), artifacts };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())
@@ -163,6 +174,11 @@ impl Coordinator {
     /// Why nothing can be recorded at the moment, if nothing can: a full disk, say. It is tried again and again.
     pub fn outage(&self) -> Option<String> {
         self.outage.borrow().clone()
+    }
+
+    /// The files beside the database.
+    pub fn artifacts(&self) -> &Arc<Artifacts> {
+        &self.artifacts
     }
 
     /// Everything that is recorded from now on.

@@ -1,6 +1,7 @@
 //! Steering a study whose coordinator does not run: the same engine, for one event.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldwise_data::Locations;
@@ -13,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::running::Running;
 use super::{CoordinatorError, Options, find_study, prepare};
+use crate::artifacts::{Artifacts, Janitor};
 use crate::store::{Reader, Store, StoreError};
 
 /// How long a command waits for others on the same database, and between two looks.
@@ -100,10 +102,11 @@ fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, Coordinat
     // Whatever its workers still train, a study that is stopped does not want it.
     let unwanted = matches!(event, Event::StopStudy(_) | Event::DeleteStudy { force: true, .. });
     let open_leases = if unwanted { OpenLeases::Ended } else { OpenLeases::AsRecorded };
-    let options = Options { open_leases, only: Some(name.to_owned()), lease_ms: None };
+    let options = Options { open_leases, only: Some(name.to_owned()), ..Options::default() };
     let (published, drained, outage) =
         (broadcast::channel(1).0, watch::channel(false).0, watch::channel(None).0);
-    let running = Running::new(store, options, published, drained, outage)?;
+    let janitor = Janitor::start(Arc::new(Artifacts::of(database, None)))?;
+    let running = Running::new(store, options, published, drained, outage, janitor)?;
     running.only(event)
 }
 

@@ -13,6 +13,7 @@ use super::outage::{Outage, not_recorded};
 use super::publish::event_of;
 use super::recall;
 use super::{CoordinatorError, Input, Options, Published, Sessions};
+use crate::artifacts::Janitor;
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before their writes are committed together.
@@ -23,6 +24,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const OVERSLEPT: Duration = Duration::from_secs(2);
 
 pub(super) struct Running {
+    /// Before the store: it reads the database until it is done.
+    janitor: Janitor,
     store: Store,
     scheduler: Scheduler,
     options: Options,
@@ -74,11 +77,13 @@ impl Running {
         published: broadcast::Sender<Published>,
         drained: watch::Sender<bool>,
         outage: watch::Sender<Option<String>>,
+        janitor: Janitor,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start(store.latest()?);
-        let scheduler = rebuild(&mut store, &options, clock)?;
+        let scheduler = rebuild(&mut store, &options, clock, &janitor)?;
         let sessions = Sessions::new();
         Ok(Self {
+            janitor,
             store,
             scheduler,
             options,
@@ -235,6 +240,7 @@ impl Running {
         for session in outcome.closes {
             self.sessions.remove(&session);
         }
+        self.janitor.remove(outcome.discards);
         for (answer, reply) in outcome.answers {
             drop(answer.send(reply));
         }
@@ -270,7 +276,8 @@ impl Running {
     /// Rebuilds the engine from what is recorded, if the database takes changes again.
     fn try_again(&mut self) -> Result<(), StoreError> {
         let options = Options { open_leases: OpenLeases::Renewed, ..self.options.clone() };
-        let rebuilt = self.store.probe().and_then(|()| rebuild(&mut self.store, &options, self.clock));
+        let rebuilt =
+            self.store.probe().and_then(|()| rebuild(&mut self.store, &options, self.clock, &self.janitor));
         match rebuilt {
             Ok(scheduler) => {
                 self.scheduler = scheduler;
@@ -288,7 +295,12 @@ impl Running {
     }
 }
 
-fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Scheduler, StoreError> {
+fn rebuild(
+    store: &mut Store,
+    options: &Options,
+    clock: Clock,
+    janitor: &Janitor,
+) -> Result<Scheduler, StoreError> {
     let mut snapshot = store.snapshot()?;
     if let Some(only) = &options.only {
         snapshot.studies.retain(|study| study.spec.study.name == *only);
@@ -306,6 +318,7 @@ fn rebuild(store: &mut Store, options: &Options, clock: Clock) -> Result<Schedul
     if !outcome.writes.is_empty() {
         store.commit(&outcome.writes)?;
     }
+    janitor.remove(outcome.discards);
     Ok(scheduler)
 }
 

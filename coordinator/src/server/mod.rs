@@ -3,6 +3,7 @@
 
 mod accept;
 pub mod access;
+mod artifacts;
 mod refused;
 mod status;
 mod study_service;

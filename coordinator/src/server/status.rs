@@ -6,6 +6,7 @@ use foldwise_proto::convert::WireError;
 use tonic::{Code, Status};
 
 use super::access::Role;
+use crate::artifacts::ArtifactError;
 use crate::coordinator::CoordinatorError;
 use crate::hindsight::HindsightError;
 
@@ -46,6 +47,21 @@ fn of_refusal(kind: RefusalKind) -> Code {
 /// A message that cannot be understood.
 pub(super) fn from_wire(error: &WireError) -> Status {
     Status::new(Code::InvalidArgument, error.to_string())
+}
+
+/// What goes wrong with an artifact: whether to send it again, to wait, or to let it be.
+pub(super) fn from_artifact(error: ArtifactError) -> Status {
+    let code = match &error {
+        ArtifactError::NoDigest | ArtifactError::TooLarge { .. } | ArtifactError::Wire(_) => {
+            Code::InvalidArgument
+        }
+        ArtifactError::Digest { .. } | ArtifactError::Length { .. } => Code::DataLoss,
+        ArtifactError::Folder { .. } | ArtifactError::Unwritable { .. } => Code::ResourceExhausted,
+        ArtifactError::Unreadable { .. } => Code::NotFound,
+        ArtifactError::NotYours(_) => Code::Aborted,
+        ArtifactError::Unremovable { .. } | ArtifactError::Store(_) => Code::Internal,
+    };
+    Status::new(code, chain(&error))
 }
 
 /// A word that is none of those it could be.
@@ -115,6 +131,11 @@ pub(super) fn late_hello(waited: std::time::Duration) -> Status {
 /// A list or a text that is longer than it needs to be.
 pub(super) fn too_many(field: &str, given: usize, most: usize, unit: &str) -> Status {
     Status::new(Code::InvalidArgument, format!("{field}: {given} {unit} are too many; use at most {most}"))
+}
+
+/// A task of ours panicked.
+pub(super) fn broken() -> Status {
+    Status::new(Code::Internal, "this call failed by a mistake of the coordinator's; its log says more")
 }
 
 /// A watcher that is too slow.

@@ -18,13 +18,13 @@ use foldwise_proto::v1::{self, worker_service_server::WorkerService};
 use foldwise_proto::{MAX_HELD, MAX_SLOTS, WIRE_VERSION};
 use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::accept::Peer;
 use super::refused::{Refused, refused};
-use super::status;
+use super::{artifacts, status};
 use crate::coordinator::Coordinator;
 
 /// How long a worker may take to its first message.
@@ -46,6 +46,22 @@ impl Workers {
 #[tonic::async_trait]
 impl WorkerService for Workers {
     type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::ToWorker, Status>> + Send>>;
+    type GetArtifactStream = ReceiverStream<Result<v1::ArtifactChunk, Status>>;
+
+    async fn put_artifact(
+        &self,
+        request: Request<Streaming<v1::ArtifactChunk>>,
+    ) -> Result<Response<v1::ArtifactStored>, Status> {
+        artifacts::put(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(v1::ArtifactStored {}))
+    }
+
+    async fn get_artifact(
+        &self,
+        request: Request<v1::ArtifactRequest>,
+    ) -> Result<Response<Self::GetArtifactStream>, Status> {
+        artifacts::get(&self.coordinator, request.into_inner()).await.map(Response::new)
+    }
 
     async fn session(
         &self,

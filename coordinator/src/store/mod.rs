@@ -17,6 +17,7 @@ mod snapshot;
 mod view;
 mod write;
 
+mod artifact;
 mod events;
 mod fleet;
 mod ledger;

@@ -1,5 +1,6 @@
 //! Conversions between the wire and our own types. What comes from the wire is checked here and nowhere else.
 
+mod artifact;
 mod common;
 mod device;
 mod event;
@@ -9,6 +10,10 @@ mod hindsight;
 mod name;
 mod record;
 
+pub use self::artifact::{
+    ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
+    artifact_request, artifact_request_from,
+};
 pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};
 pub use self::device::{device_use, device_use_from};
 pub use self::external::{add_request, added, tell_request, told};

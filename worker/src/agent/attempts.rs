@@ -11,15 +11,26 @@ use foldwise_shared::ids::AttemptKey;
 use foldwise_shared::state::FailureClass;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::artifacts::Artifacts;
+use super::fetch::Fetch;
 use super::outbox::Report;
-use super::work::{Control, FoldWork, Objective, Outcome};
+use super::work::{Control, Draft, EpochReport, FoldWork, Objective, Outcome, Progress};
 
-/// What runs and what waits. The reports of all threads go into one channel; an attempt runs until its
-/// [`Report::End`] has been handed back to [`Attempts::reported`].
+/// What a training thread has to say.
+pub enum Said {
+    /// Something for the coordinator.
+    Report(Report),
+    /// A checkpoint, after the epoch that was reported last.
+    Checkpoint(Draft),
+}
+
+/// What runs and what waits. What all threads say goes into one channel; an attempt runs until its
+/// [`Report::End`] has been handed back to [`Attempts::heard`].
 pub struct Attempts {
     slots: usize,
     objective: Arc<dyn Objective>,
-    reports: UnboundedSender<(AttemptKey, Report)>,
+    artifacts: Artifacts,
+    said: UnboundedSender<(AttemptKey, Said)>,
     running: BTreeMap<AttemptKey, Running>,
     waiting: VecDeque<FoldWork>,
 }
@@ -35,10 +46,11 @@ impl Attempts {
     pub fn new(
         slots: u32,
         objective: Arc<dyn Objective>,
-        reports: UnboundedSender<(AttemptKey, Report)>,
+        artifacts: Artifacts,
+        said: UnboundedSender<(AttemptKey, Said)>,
     ) -> Self {
         let slots = usize::try_from(slots).unwrap_or(usize::MAX).max(1);
-        Self { slots, objective, reports, running: BTreeMap::new(), waiting: VecDeque::new() }
+        Self { slots, objective, artifacts, said, running: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
     /// Starts an attempt as soon as there is a slot.
@@ -87,15 +99,20 @@ impl Attempts {
         }
     }
 
-    /// Takes note of a report from the channel; says whether the coordinator wants it.
-    pub fn reported(&mut self, key: AttemptKey, report: &Report) -> bool {
+    /// Takes note of what came from the channel; says whether anybody wants it.
+    pub fn heard(&mut self, key: AttemptKey, said: &Said) -> bool {
         let Some(running) = self.running.get(&key) else { return false };
         let wanted = !running.revoked;
-        if matches!(report, Report::End(_)) {
+        if matches!(said, Said::Report(Report::End(_))) {
             self.running.remove(&key);
             self.fill();
         }
         wanted
+    }
+
+    /// Whether an attempt was told to stop between two batches: nobody goes on with it.
+    pub fn is_interrupted(&self, key: AttemptKey) -> bool {
+        self.running.get(&key).is_some_and(|running| running.control.interrupted())
     }
 
     /// The attempts that run or wait, without revoked ones.
@@ -121,28 +138,58 @@ impl Attempts {
     fn start(&self, work: FoldWork, control: Arc<Control>) {
         let key = work.key;
         let objective = Arc::clone(&self.objective);
-        let reports = self.reports.clone();
+        let fetch = work.start.clone().map(|point| Fetch::begin(self.artifacts.clone(), key, point));
+        let mut voice = Voice { key, said: self.said.clone(), control: Arc::clone(&control) };
         let body = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                objective.run(&work, &control, &mut |report| {
-                    // Nobody listens any more once the worker ends.
-                    let heard = reports.send((key, Report::Epoch(report))).is_ok();
-                    if heard && !control.ends_after_epoch() {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
+                let start = match fetch.map(|fetch| fetch.wait(&control)) {
+                    None => None,
+                    Some(Ok(Some(file))) => Some(file),
+                    Some(Ok(None)) => return Outcome::Finished { stopped: true },
+                    Some(Err(message)) => {
+                        return error(format!("the checkpoint cannot be fetched: {message}"));
                     }
-                })
+                };
+                objective.run(&work, start.as_deref(), &control, &mut voice)
             }))
             .unwrap_or_else(|panic| error(format!("the training panicked: {}", panic_message(&*panic))));
-            let _ = reports.send((key, Report::End(outcome)));
+            voice.say(Said::Report(Report::End(outcome)));
         };
         if let Err(refused) =
             thread::Builder::new().name(format!("fold {}.{}", key.trial, key.fold)).spawn(body)
         {
             let outcome = error(format!("the system gives no thread to train on: {refused}"));
-            let _ = self.reports.send((key, Report::End(outcome)));
+            let _ = self.said.send((key, Said::Report(Report::End(outcome))));
         }
+    }
+}
+
+/// The end of the channel on a training thread.
+struct Voice {
+    key: AttemptKey,
+    said: UnboundedSender<(AttemptKey, Said)>,
+    control: Arc<Control>,
+}
+
+impl Voice {
+    /// False if nobody listens any more: the worker ends.
+    fn say(&self, said: Said) -> bool {
+        self.said.send((self.key, said)).is_ok()
+    }
+}
+
+impl Progress for Voice {
+    fn epoch(&mut self, report: EpochReport) -> ControlFlow<()> {
+        let heard = self.say(Said::Report(Report::Epoch(report)));
+        if heard && !self.control.ends_after_epoch() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
+
+    fn checkpoint(&mut self, draft: Draft) {
+        self.say(Said::Checkpoint(draft));
     }
 }
 

@@ -2,11 +2,15 @@
 //! over as many streams as that takes. It knows nothing of libtorch.
 
 mod ack_log;
+mod artifacts;
 mod attempts;
+mod ends;
+mod fetch;
 mod outbox;
 mod session;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod wire;
 mod work;
 
@@ -16,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldwise_proto::{WIRE_VERSION, v1};
-use foldwise_shared::ids::AttemptKey;
+use foldwise_shared::ids::{AttemptKey, Epoch};
 use foldwise_shared::state::FailureClass;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
@@ -26,10 +30,15 @@ use tracing::{debug, info, warn};
 pub use self::ack_log::AckLog;
 pub use self::outbox::{Outbox, Report};
 pub use self::session::{Patience, Readings, SessionError, Target};
-pub use self::work::{Control, EpochReport, FoldWork, Objective, Outcome, StudyWork};
+pub use self::work::{
+    Control, Draft, EpochReport, FoldWork, Objective, Outcome, Progress, StartPoint, StudyWork,
+};
 
-use self::attempts::Attempts;
+use self::artifacts::Artifacts;
+use self::attempts::{Attempts, Said};
+use self::ends::Ends;
 use self::session::{Broken, Session};
+use self::uploads::Uploads;
 use self::wire::Told;
 
 /// Who this worker is.
@@ -51,7 +60,8 @@ pub enum Shutdown {
     /// Go on.
     #[default]
     No,
-    /// Let running epochs end, hand the folds back, and end once that is acknowledged.
+    /// Let running epochs end within the grace time, store checkpoints, hand the folds back, and end once that is
+    /// acknowledged.
     Drain,
     /// End at once.
     Now,
@@ -71,8 +81,12 @@ pub enum AgentError {
     Interrupted,
 }
 
+/// How long running epochs have to end when a worker is drained, unless it is told otherwise.
+pub const GRACE: Duration = Duration::from_secs(20);
 /// For how long a drained worker waits for its acknowledgements.
 const DRAIN: Duration = Duration::from_secs(3);
+/// For how long an end waits for its checkpoint, with a coordinator that is there.
+const HOLD: Duration = Duration::from_secs(30);
 /// For how long a worker that ends at once waits for its threads to leave libtorch.
 const HALT: Duration = Duration::from_millis(500);
 
@@ -84,8 +98,15 @@ pub struct Agent {
     device_use: Option<Readings>,
     attempts: Attempts,
     outbox: Outbox,
-    reports: UnboundedReceiver<(AttemptKey, Report)>,
+    uploads: Uploads,
+    /// What has ended and is not told yet: a checkpoint must be there before.
+    ends: Ends,
+    said: UnboundedReceiver<(AttemptKey, Said)>,
+    uploaded: UnboundedReceiver<(AttemptKey, Epoch)>,
+    grace: Duration,
     draining: bool,
+    /// While draining: when running epochs had their time, and what has not ended goes back to its last checkpoint.
+    grace_ends: Option<Instant>,
     /// While draining: when the last attempt had ended, and `DRAIN` more.
     leave_at: Option<Instant>,
 }
@@ -132,16 +153,24 @@ impl Agent {
         objective: Arc<dyn Objective>,
         ack_log: Option<AckLog>,
     ) -> Self {
-        let (sender, reports) = unbounded_channel();
+        let (sender, said) = unbounded_channel();
+        let (done, uploaded) = unbounded_channel();
+        let target = Arc::new(target);
+        let artifacts = Artifacts::new(Arc::clone(&target), identity.incarnation.clone());
         Self {
-            target: Arc::new(target),
-            attempts: Attempts::new(identity.slots, objective, sender),
+            target,
+            attempts: Attempts::new(identity.slots, objective, artifacts.clone(), sender),
             identity,
             ack_log,
             device_use: None,
             outbox: Outbox::default(),
-            reports,
+            uploads: Uploads::new(artifacts, done),
+            ends: Ends::default(),
+            said,
+            uploaded,
+            grace: GRACE,
             draining: false,
+            grace_ends: None,
             leave_at: None,
         }
     }
@@ -150,6 +179,13 @@ impl Agent {
     #[must_use]
     pub fn with_device_use(self, readings: Readings) -> Self {
         Self { device_use: Some(readings), ..self }
+    }
+
+    /// Gives running epochs another time than [`GRACE`] to end when the worker is drained.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
     }
 
     /// Works until it is drained.
@@ -171,6 +207,9 @@ impl Agent {
                 return Ok(());
             }
             let leave_at = self.leave_at.unwrap_or_else(Instant::now);
+            let grace_ends = self.grace_ends.unwrap_or_else(Instant::now);
+            let hold_ends = self.ends.deadline();
+            let connected = matches!(link, Link::Connected(_));
             tokio::select! {
                 event = link.next() => match event? {
                     LinkEvent::Connected => self.greet(&link),
@@ -182,10 +221,10 @@ impl Agent {
                         return Err(SessionError::Refused { address, reason }.into());
                     }
                 },
-                Some((key, report)) = self.reports.recv() => {
-                    if self.attempts.reported(key, &report) {
-                        self.say(key, report, &link);
-                    }
+                Some((key, said)) = self.said.recv() => self.hear(key, said, &link),
+                Some((key, epoch)) = self.uploaded.recv() => {
+                    self.uploads.is_done(key, epoch);
+                    self.tell_end_if_free(key, &link);
                 }
                 Ok(()) = shutdown.changed() => {
                     let asked = *shutdown.borrow_and_update();
@@ -195,8 +234,17 @@ impl Agent {
                         Shutdown::Now => return Err(AgentError::Interrupted),
                     }
                 }
+                // Without a coordinator there is nobody to tell either.
+                () = time::sleep_until(hold_ends.unwrap_or_else(Instant::now)), if hold_ends.is_some() && connected => {
+                    for key in self.ends.overdue(Instant::now()) {
+                        warn!("the checkpoint of {key} is given up, and its end told");
+                        self.tell_end(key, &link);
+                    }
+                }
+                () = time::sleep_until(grace_ends), if self.grace_ends.is_some() => self.end_grace(&link),
                 () = time::sleep_until(leave_at), if self.leave_at.is_some() => {
                     warn!("the coordinator has not acknowledged the last reports; leaving without");
+                    self.halt().await;
                     return Ok(());
                 }
             }
@@ -207,6 +255,7 @@ impl Agent {
         let Identity { name, incarnation, device, slots } = self.identity.clone();
         let mut held = self.attempts.keys();
         held.extend(self.outbox.keys());
+        held.extend(self.ends.keys());
         let held = held.into_iter().map(|key| wire::held(key, self.outbox.acknowledged_epoch(key))).collect();
         // It stays right until the welcome: an attempt comes and goes only by what a coordinator says.
         let slots = if self.draining { 0 } else { slots };
@@ -222,7 +271,8 @@ impl Agent {
     }
 
     /// On a new stream: first what is owed, so that the coordinator knows it when it hands out more.
-    fn greet(&self, link: &Link) {
+    fn greet(&mut self, link: &Link) {
+        self.ends.extend(Instant::now() + HOLD);
         for (key, report) in self.outbox.to_send() {
             link.send(wire::report(key, report));
         }
@@ -248,6 +298,11 @@ impl Agent {
                 if self.attempts.stop(key, after_epoch) {
                     self.say(key, Report::End(Outcome::Finished { stopped: true }), link);
                 }
+                if !after_epoch {
+                    // Nobody goes on with it.
+                    self.uploads.forget(key);
+                    self.tell_end(key, link);
+                }
             }
             Told::EpochRecorded { key, epoch } => {
                 if let (Some(report), Some(log)) =
@@ -255,6 +310,7 @@ impl Agent {
                 {
                     log.epoch(key, &report)?;
                 }
+                self.uploads.acknowledged(key, self.outbox.acknowledged_epoch(key));
             }
             Told::EndRecorded { key } => {
                 if let (Some(outcome), Some(log)) = (self.outbox.acknowledge_end(key), &mut self.ack_log) {
@@ -265,6 +321,8 @@ impl Agent {
                 info!("{key} is revoked");
                 self.attempts.revoke(key);
                 self.outbox.revoke(key);
+                self.uploads.forget(key);
+                self.ends.take(key);
             }
         }
         Ok(())
@@ -272,13 +330,66 @@ impl Agent {
 
     fn assign(&mut self, work: FoldWork, link: &Link) {
         let key = work.key;
-        if self.attempts.keys().contains(&key) || self.outbox.keys().contains(&key) {
+        let known = [self.attempts.keys(), self.outbox.keys(), self.ends.keys()];
+        if known.iter().any(|keys| keys.contains(&key)) {
             debug!("{key} was assigned again");
         } else if self.draining {
             self.say(key, Report::End(Outcome::Finished { stopped: true }), link);
         } else {
-            info!("{key} starts");
+            match &work.start {
+                Some(point) => info!("{key} goes on after epoch {}", point.epoch),
+                None => info!("{key} starts"),
+            }
             self.attempts.assign(work);
+        }
+    }
+
+    fn hear(&mut self, key: AttemptKey, said: Said, link: &Link) {
+        let interrupted = self.attempts.is_interrupted(key);
+        if !self.attempts.heard(key, &said) {
+            return;
+        }
+        match said {
+            Said::Report(Report::End(outcome)) => self.end(key, outcome, interrupted, link),
+            Said::Report(report) => self.say(key, report, link),
+            Said::Checkpoint(_) if interrupted => {}
+            Said::Checkpoint(draft) => {
+                self.uploads.offer(key, draft, self.outbox.acknowledged_epoch(key));
+            }
+        }
+    }
+
+    /// An attempt has ended. Where another is to go on from a checkpoint of it, that must be there before: with its end
+    /// acknowledged, the attempt is no more, and neither is its right to store one.
+    fn end(&mut self, key: AttemptKey, outcome: Outcome, interrupted: bool, link: &Link) {
+        let wants = match &outcome {
+            Outcome::Finished { stopped: true } => !interrupted && self.uploads.is_busy(key, false),
+            Outcome::Finished { stopped: false } => self.uploads.is_busy(key, true),
+            Outcome::Failed { class, .. } => {
+                let hopeless = matches!(class, FailureClass::Diverged | FailureClass::Invalid);
+                !hopeless && self.uploads.is_busy(key, false)
+            }
+            Outcome::Declined { .. } => false,
+        };
+        self.ends.put(key, outcome, Instant::now() + HOLD);
+        if !wants {
+            self.tell_end(key, link);
+        }
+    }
+
+    /// Tells of an end whose checkpoint has arrived, or will not.
+    fn tell_end_if_free(&mut self, key: AttemptKey, link: &Link) {
+        let complete = self.ends.is_complete(key);
+        if !self.uploads.is_busy(key, complete) {
+            self.tell_end(key, link);
+        }
+    }
+
+    /// Tells of the end of an attempt, if it waits to be told.
+    fn tell_end(&mut self, key: AttemptKey, link: &Link) {
+        if let Some(outcome) = self.ends.take(key) {
+            self.uploads.forget(key);
+            self.say(key, Report::End(outcome), link);
         }
     }
 
@@ -298,17 +409,37 @@ impl Agent {
     }
 
     fn drain(&mut self, link: &Link) {
-        info!("draining: running epochs end, then this worker does");
+        if self.draining {
+            return;
+        }
+        info!(
+            "draining: running epochs have {:.0} s to end and are stored, then this worker ends",
+            self.grace.as_secs_f64()
+        );
         self.draining = true;
+        self.grace_ends = Some(Instant::now() + self.grace);
         link.send(wire::ready(0));
         for key in self.attempts.stop_all() {
             self.say(key, Report::End(Outcome::Finished { stopped: true }), link);
         }
     }
 
+    /// What has not ended by now goes back to its last checkpoint, and what is not stored by now is not stored.
+    fn end_grace(&mut self, link: &Link) {
+        self.grace_ends = None;
+        if !self.attempts.are_idle() {
+            warn!("the grace time is over; epochs that still run are lost");
+        }
+        self.attempts.interrupt_all();
+        for key in self.ends.keys() {
+            self.tell_end(key, link);
+        }
+        self.leave_at.get_or_insert_with(|| Instant::now() + DRAIN);
+    }
+
     /// Whether the drain is done; sets the time to leave when only acknowledgements are missing.
     fn has_left(&mut self) -> bool {
-        if !self.draining || !self.attempts.are_idle() {
+        if !self.draining || !self.attempts.are_idle() || !self.ends.is_empty() {
             return false;
         }
         self.leave_at.get_or_insert_with(|| Instant::now() + DRAIN);
@@ -320,8 +451,8 @@ impl Agent {
         self.attempts.interrupt_all();
         let ended = async {
             while !self.attempts.are_idle() {
-                let Some((key, report)) = self.reports.recv().await else { return };
-                self.attempts.reported(key, &report);
+                let Some((key, said)) = self.said.recv().await else { return };
+                self.attempts.heard(key, &said);
             }
         };
         let _ = time::timeout(HALT, ended).await;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{self, Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
@@ -48,7 +49,7 @@ impl Default for Patience {
 impl Patience {
     /// How long to wait before the next try, after `failed` in a row; `random` in [0, 1) keeps workers from coming
     /// back all at once.
-    fn delay(&self, failed: u32, random: f64) -> Duration {
+    pub(super) fn delay(&self, failed: u32, random: f64) -> Duration {
         let most = self.first_retry.saturating_mul(1 << failed.min(16)).min(self.longest_retry);
         most.mul_f64(0.5 + random / 2.0)
     }
@@ -65,6 +66,35 @@ pub struct Target {
     pub tls: Option<Tls>,
     /// How long to wait for it.
     pub patience: Patience,
+}
+
+impl Target {
+    /// A connection, which notices when the other end is gone.
+    pub(super) async fn client(&self) -> Result<WorkerServiceClient<Channel>, Broken> {
+        let Patience { welcome, silence, .. } = self.patience;
+        let channel = dial::endpoint(&self.address, self.tls.as_ref())
+            .map_err(|error| Broken::Untrusted(chain(&error)))?
+            .connect_timeout(welcome)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(silence / 2)
+            .keep_alive_timeout(silence / 2)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(|error| broken(&self.address, &error))?;
+        Ok(WorkerServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// A request with the token.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        request
+    }
 }
 
 /// Why there is no session and will be none.
@@ -190,28 +220,11 @@ impl Session {
     }
 
     async fn open(target: &Target, hello: v1::Hello) -> Result<Self, Broken> {
-        let Patience { welcome, silence, .. } = target.patience;
-        let channel = dial::endpoint(&target.address, target.tls.as_ref())
-            .map_err(|error| Broken::Untrusted(chain(&error)))?
-            .connect_timeout(welcome)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(silence / 2)
-            .keep_alive_timeout(silence / 2)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(|error| broken(&target.address, &error))?;
-        let mut client = WorkerServiceClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-
+        let mut client = target.client().await?;
         let (outgoing, messages) = unbounded_channel();
         // Before the call: a coordinator may answer the call only once it has read this.
         let _ = outgoing.send(wire::hello(hello));
-        let mut request = Request::new(UnboundedReceiverStream::new(messages));
-        if let Some(token) = &target.token {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
+        let request = target.request(UnboundedReceiverStream::new(messages));
         let mut incoming =
             client.session(request).await.map_err(|status| refusal(&target.address, status))?.into_inner();
 
@@ -299,13 +312,13 @@ async fn look_closer(target: &Target) -> Option<String> {
 }
 
 /// In [0, 1).
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     let bits = uuid::Uuid::new_v4().as_u64_pair().1 & 0xffff_ffff;
     bits as f64 / 4_294_967_296.0
 }
 
 /// An error and what caused it: tonic's own words are often only "transport error".
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -3,17 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use foldwise_proto::convert::{
+    ArtifactHeader, ArtifactTracker, artifact_header, artifact_header_from, artifact_request_from,
+};
 use foldwise_proto::v1::from_worker::Message as From;
 use foldwise_proto::v1::to_worker::Message as To;
 use foldwise_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use foldwise_proto::{WIRE_VERSION, v1};
+use foldwise_proto::{ARTIFACT_PIECE, WIRE_VERSION, v1};
+use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
+use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -36,6 +40,20 @@ fn key(trial: u32) -> AttemptKey {
 struct Coordinator {
     address: SocketAddr,
     sessions: UnboundedReceiver<CoordinatorSession>,
+    artifacts: Arc<Mutex<Shelf>>,
+}
+
+/// The artifacts of the coordinator.
+#[derive(Default)]
+struct Shelf {
+    /// What was stored: the attempt's trial, the epoch and the content.
+    stored: Vec<(u32, u32, Vec<u8>)>,
+    /// What is answered to the next uploads, instead of storing them.
+    answers: Vec<Status>,
+    /// How often something was asked for.
+    asked: u32,
+    /// What is given to whoever asks, with the digest that is said, or what is answered instead.
+    gives: Option<Result<(String, Vec<u8>), Status>>,
 }
 
 /// The coordinator's end of one stream. Dropping it ends the stream.
@@ -45,11 +63,51 @@ struct CoordinatorSession {
     outgoing: UnboundedSender<Result<v1::ToWorker, Status>>,
 }
 
-struct Service(UnboundedSender<CoordinatorSession>);
+struct Service(UnboundedSender<CoordinatorSession>, Arc<Mutex<Shelf>>);
 
 #[tonic::async_trait]
 impl WorkerService for Service {
     type SessionStream = UnboundedReceiverStream<Result<v1::ToWorker, Status>>;
+    type GetArtifactStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ArtifactChunk, Status>>>;
+
+    async fn put_artifact(
+        &self,
+        request: Request<Streaming<v1::ArtifactChunk>>,
+    ) -> Result<Response<v1::ArtifactStored>, Status> {
+        let mut chunks = request.into_inner();
+        let header = artifact_header_from(chunks.message().await?).expect("a header");
+        assert_eq!(header.incarnation, "i");
+        let (mut tracker, mut content) = (ArtifactTracker::new(header.checkpoint.bytes), Vec::new());
+        while let Some(chunk) = chunks.message().await? {
+            content.extend(tracker.take(chunk).expect("a piece"));
+        }
+        tracker.finish().expect("all of it");
+        assert_eq!(header.checkpoint.digest, digest(&content));
+        let mut shelf = self.1.lock().expect("no panic");
+        if !shelf.answers.is_empty() {
+            return Err(shelf.answers.remove(0));
+        }
+        shelf.stored.push((header.key.trial.0, header.checkpoint.epoch.0, content));
+        Ok(Response::new(v1::ArtifactStored {}))
+    }
+
+    async fn get_artifact(
+        &self,
+        request: Request<v1::ArtifactRequest>,
+    ) -> Result<Response<Self::GetArtifactStream>, Status> {
+        let request = artifact_request_from(request.into_inner()).expect("a request");
+        let mut shelf = self.1.lock().expect("no panic");
+        shelf.asked += 1;
+        let (digest, content) = shelf.gives.clone().expect("something to give")?;
+        let checkpoint = Checkpoint { epoch: Epoch(2), digest, bytes: content.len() as u64 };
+        let header =
+            artifact_header(ArtifactHeader { incarnation: "i".into(), key: request.key, checkpoint });
+        let pieces = content
+            .chunks(ARTIFACT_PIECE)
+            .map(|piece| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(piece.to_vec())) });
+        let chunks: Vec<_> = std::iter::once(header).chain(pieces).map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(chunks)))
+    }
 
     async fn session(
         &self,
@@ -75,10 +133,26 @@ impl Coordinator {
     fn serve(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("bound");
         let (sender, sessions) = unbounded_channel();
-        let server =
-            tonic::transport::Server::builder().add_service(WorkerServiceServer::new(Service(sender)));
+        let artifacts = Arc::new(Mutex::new(Shelf::default()));
+        let service = Service(sender, Arc::clone(&artifacts));
+        let server = tonic::transport::Server::builder().add_service(WorkerServiceServer::new(service));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { address, sessions }
+        Self { address, sessions, artifacts }
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+        self.artifacts.lock().expect("no panic")
+    }
+
+    /// Waits until so many checkpoints are stored; gives their trials and epochs.
+    async fn stored(&self, count: usize) -> Vec<(u32, u32)> {
+        let enough = async {
+            while self.shelf().stored.len() < count {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, enough).await.expect("checkpoints soon");
+        self.shelf().stored.iter().map(|(trial, epoch, _)| (*trial, *epoch)).collect()
     }
 
     async fn session(&mut self) -> CoordinatorSession {
@@ -133,6 +207,18 @@ impl CoordinatorSession {
             checkpoint: String::new(),
         });
         let folds = v1::TrainFolds { tasks: tasks.collect(), ..Default::default() };
+        self.say(To::Assign(v1::Assign { work: Some(v1::assign::Work::TrainFolds(folds)) }));
+    }
+
+    /// A fold to go on with after epoch 2.
+    fn assign_from(&self, trial: u32, digest: &str) {
+        let task = v1::FoldTask {
+            key: wire_key(trial),
+            start_epoch: 2,
+            checkpoint: digest.to_owned(),
+            ..Default::default()
+        };
+        let folds = v1::TrainFolds { tasks: vec![task], ..Default::default() };
         self.say(To::Assign(v1::Assign { work: Some(v1::assign::Work::TrainFolds(folds)) }));
     }
 
@@ -192,10 +278,14 @@ struct ScriptState {
     waiting: BTreeSet<u32>,
     /// The trials that were stopped between batches.
     interrupted: Vec<u32>,
+    /// What each trial was to go on from.
+    starts: BTreeMap<u32, Vec<u8>>,
 }
 
 enum Do {
     Epoch,
+    /// An epoch, and a checkpoint after it; with true the last of the fold.
+    Store(bool),
     End(Outcome),
     Panic,
 }
@@ -208,6 +298,16 @@ impl Script {
 
     fn started(&self) -> Vec<u32> {
         self.state.lock().expect("no panic").started.clone()
+    }
+
+    /// Waits until a trial has started, and so is in the midst of its first epoch.
+    async fn has_started(&self, trial: u32) {
+        let started = async {
+            while !self.started().contains(&trial) {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, started).await.expect("a start soon");
     }
 
     /// Blocks until a trial is in the midst of an epoch: its last report was answered, and nothing is told it.
@@ -246,18 +346,24 @@ impl Objective for Script {
     fn run(
         &self,
         work: &FoldWork,
+        start: Option<&[u8]>,
         control: &Control,
-        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+        progress: &mut dyn Progress,
     ) -> Outcome {
         let trial = work.key.trial.0;
-        self.state.lock().expect("no panic").started.push(trial);
-        let mut epoch = 0;
+        let mut epoch = work.start.as_ref().map_or(0, |start| start.epoch.0);
+        assert_eq!(start.is_some(), epoch > 0);
+        {
+            let mut state = self.state.lock().expect("no panic");
+            state.started.push(trial);
+            state.starts.extend(start.map(|file| (trial, file.to_vec())));
+        }
         loop {
             match self.next(trial, control) {
                 None => return Outcome::Finished { stopped: true },
                 Some(Do::Panic) => panic!("a wheel came off"),
                 Some(Do::End(outcome)) => return outcome,
-                Some(Do::Epoch) => {
+                Some(step @ (Do::Epoch | Do::Store(_))) => {
                     epoch += 1;
                     let report = EpochReport {
                         epoch: Epoch(epoch),
@@ -266,13 +372,32 @@ impl Objective for Script {
                         learning_rate: 1e-3,
                         seconds: 0.0,
                     };
-                    if on_epoch(report).is_break() {
+                    let flow = progress.epoch(report);
+                    if let Do::Store(last) = step {
+                        let write = Box::new(move || Ok(content(trial, epoch)));
+                        progress.checkpoint(Draft { epoch: Epoch(epoch), last, write });
+                    }
+                    if flow.is_break() {
                         return Outcome::Finished { stopped: true };
                     }
                 }
             }
         }
     }
+}
+
+/// What a checkpoint holds here: more than a piece, so that there are two.
+fn content(trial: u32, epoch: u32) -> Vec<u8> {
+    format!("trial {trial}, epoch {epoch} ")
+        .into_bytes()
+        .into_iter()
+        .cycle()
+        .take(ARTIFACT_PIECE + 9)
+        .collect()
+}
+
+fn digest(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 // The worker.
@@ -299,11 +424,20 @@ impl Worker {
     }
 
     fn start_with(address: SocketAddr, token: Option<&str>, patience: Patience) -> Self {
-        Self::start_as(address, token, patience, None)
+        Self::start_as(address, token, patience, None, GRACE)
     }
 
     fn start_reading(address: SocketAddr, readings: Readings) -> Self {
-        Self::start_as(address, None, PATIENCE, Some(readings))
+        Self::start_as(address, None, PATIENCE, Some(readings), GRACE)
+    }
+
+    fn start_with_grace(
+        address: SocketAddr,
+        token: Option<&str>,
+        patience: Patience,
+        grace: Duration,
+    ) -> Self {
+        Self::start_as(address, token, patience, None, grace)
     }
 
     fn start_as(
@@ -311,6 +445,7 @@ impl Worker {
         token: Option<&str>,
         patience: Patience,
         readings: Option<Readings>,
+        grace: Duration,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ack_log = folder.path().join("acks.jsonl");
@@ -323,7 +458,8 @@ impl Worker {
         };
         let identity = Identity { name: "w".into(), incarnation: "i".into(), device: "cpu".into(), slots: 1 };
         let log = AckLog::open(&ack_log, "w").expect("a log");
-        let mut agent = Agent::new(target, identity, Arc::clone(&script) as Arc<dyn Objective>, Some(log));
+        let mut agent = Agent::new(target, identity, Arc::clone(&script) as Arc<dyn Objective>, Some(log))
+            .with_grace(grace);
         if let Some(readings) = readings {
             agent = agent.with_device_use(readings);
         }
@@ -657,4 +793,237 @@ async fn a_second_signal_ends_at_once() {
     let script = Arc::clone(&worker.script);
     assert!(matches!(worker.ended().await, Err(AgentError::Interrupted)));
     assert_eq!(script.state.lock().expect("no panic").interrupted, [0]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_stored_once_its_epoch_is_acknowledged() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Store(false), Do::Store(false), Do::Store(false), Do::Epoch]);
+    for epoch in 1..=4 {
+        assert_eq!(session.next().await, epoch_message(0, epoch));
+    }
+    assert_eq!(coordinator.shelf().stored.len(), 0);
+    session.acknowledge(0, ack(1));
+    assert_eq!(coordinator.stored(1).await, [(0, 1)]);
+    assert_eq!(coordinator.shelf().stored[0].2, content(0, 1));
+    // Of those that waited in between, the newest is there.
+    session.acknowledge(0, ack(2));
+    session.acknowledge(0, ack(3));
+    assert_eq!(coordinator.stored(2).await, [(0, 1), (0, 3)]);
+    // Of an attempt that is dead nothing is sent.
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 5));
+    session.revoke(0);
+    session.assign(&[1]);
+    worker.script.tell(1, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(1, 1));
+    session.acknowledge(1, ack(1));
+    assert_eq!(coordinator.stored(3).await, [(0, 1), (0, 3), (1, 1)]);
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_is_tried_again_and_one_that_is_refused_is_not() {
+    let mut coordinator = Coordinator::start().await;
+    coordinator.shelf().answers = vec![
+        Status::resource_exhausted("the disk is full"),
+        Status::unavailable("busy"),
+        Status::data_loss("another digest came"),
+    ];
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    session.acknowledge(0, ack(1));
+    assert_eq!(coordinator.stored(1).await, [(0, 1)]);
+
+    coordinator.shelf().answers = vec![Status::aborted("another worker has it now")];
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 2));
+    session.acknowledge(0, ack(2));
+    // The refusal sets the way free for the next.
+    timeout(SOON, async {
+        while !coordinator.shelf().answers.is_empty() {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("asked soon");
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 3));
+    session.acknowledge(0, ack(3));
+    assert_eq!(coordinator.stored(2).await, [(0, 1), (0, 3)]);
+}
+
+#[tokio::test]
+async fn a_fold_goes_on_from_its_checkpoint() {
+    let mut coordinator = Coordinator::start().await;
+    let file = content(0, 2);
+    coordinator.shelf().gives = Some(Ok((digest(&file), file.clone())));
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign_from(0, &digest(&file));
+    worker.script.tell(0, [Do::Epoch, DONE]);
+    assert_eq!(session.next().await, epoch_message(0, 3));
+    assert_eq!(session.next().await, finished(0, false));
+    assert_eq!(worker.script.state.lock().expect("no panic").starts[&0], file);
+    assert_eq!(coordinator.shelf().asked, 1);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_had_is_an_error_and_no_fresh_start() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    let file = content(0, 2);
+    let named = digest(&file);
+    let torn = file[..100].to_vec();
+    for (trial, (gives, words, tries)) in [
+        (Ok((named.clone(), torn)), "its SHA-256 is ", 3),
+        (Ok((digest(b"other"), b"other".to_vec())), "another one came", 3),
+        (Err(Status::not_found("the file is gone")), "the file is gone", 3),
+        (Err(Status::aborted("it is not yours")), "it is not yours", 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let trial = trial as u32;
+        *coordinator.shelf() = Shelf { gives: Some(gives), ..Shelf::default() };
+        session.assign_from(trial, &named);
+        let From::Failed(failed) = session.next().await else { panic!("it did not fail") };
+        assert_eq!(failed.failure, v1::FailureClass::Error as i32);
+        assert!(failed.message.starts_with("the checkpoint cannot be fetched: "), "{}", failed.message);
+        assert!(failed.message.contains(words), "{}", failed.message);
+        assert_eq!(coordinator.shelf().asked, tries);
+        session.acknowledge(trial, ACK_END);
+    }
+    assert_eq!(worker.script.started(), [0; 0]);
+
+    // A coordinator that is away is waited for, and a stop ends the wait.
+    *coordinator.shelf() = Shelf { gives: Some(Err(Status::unavailable("busy"))), ..Shelf::default() };
+    session.assign_from(9, &named);
+    timeout(SOON, async {
+        while coordinator.shelf().asked < 5 {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("it tries on");
+    session.stop(9, false);
+    assert_eq!(session.next().await, finished(9, true));
+}
+
+#[tokio::test]
+async fn a_stop_after_the_epoch_stores_a_checkpoint_before_it_is_told() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.has_started(0).await;
+    session.stop(0, true);
+    session.assign(&[1]);
+    session.stop(1, true);
+    assert_eq!(session.next().await, finished(1, true), "both stops are known");
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    drop(session);
+    // Its end is not told, so it is still held.
+    let (mut session, hello, owed) = coordinator.greeted().await;
+    assert_eq!(held(&hello), [(0, 0), (1, 0)]);
+    assert_eq!(owed, [finished(1, true), epoch_message(0, 1)]);
+    assert_eq!(coordinator.shelf().stored.len(), 0);
+    session.acknowledge(0, ack(1));
+    assert_eq!(session.next().await, finished(0, true));
+    assert_eq!(coordinator.stored(1).await, [(0, 1)]);
+}
+
+#[tokio::test]
+async fn a_stop_at_once_wants_no_checkpoint() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    worker.script.is_amid_epoch(0);
+    session.stop(0, false);
+    assert_eq!(session.next().await, finished(0, true));
+    assert_eq!(coordinator.shelf().stored.len(), 0);
+}
+
+#[tokio::test]
+async fn a_complete_fold_waits_for_its_last_checkpoint_alone() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    // Nobody needs the one before, which waits.
+    worker.script.tell(0, [Do::Store(false), DONE]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    assert_eq!(session.next().await, finished(0, false));
+    session.acknowledge(0, ack(1));
+    session.acknowledge(0, ACK_END);
+    session.assign(&[1]);
+    worker.script.tell(1, [Do::Store(true), DONE]);
+    assert_eq!(session.next().await, epoch_message(1, 1));
+    session.acknowledge(1, ack(1));
+    assert_eq!(session.next().await, finished(1, false));
+    assert_eq!(coordinator.stored(1).await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_drain_stores_how_far_a_fold_is() {
+    let mut coordinator = Coordinator::start().await;
+    let worker = Worker::start(coordinator.address);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.has_started(0).await;
+    worker.shutdown.send(Shutdown::Drain).expect("it runs");
+    assert_eq!(session.next().await, From::Ready(v1::Ready { slots: 0 }));
+    worker.script.tell(0, [Do::Store(false)]);
+    assert_eq!(session.next().await, epoch_message(0, 1));
+    session.acknowledge(0, ack(1));
+    assert_eq!(session.next().await, finished(0, true));
+    assert_eq!(coordinator.stored(1).await, [(0, 1)]);
+    session.acknowledge(0, ACK_END);
+    worker.ended().await.expect("drained");
+}
+
+#[tokio::test]
+async fn after_the_grace_time_a_drain_waits_for_nothing() {
+    let mut coordinator = Coordinator::start().await;
+    let grace = Duration::from_millis(300);
+    let worker = Worker::start_with_grace(coordinator.address, None, PATIENCE, grace);
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[0]);
+    worker.script.has_started(0).await;
+    worker.shutdown.send(Shutdown::Drain).expect("it runs");
+    let started = Instant::now();
+    assert_eq!(session.next().await, From::Ready(v1::Ready { slots: 0 }));
+    assert_eq!(session.next().await, finished(0, true), "in the midst of its epoch");
+    assert!(started.elapsed() >= grace);
+    session.acknowledge(0, ACK_END);
+    let script = Arc::clone(&worker.script);
+    worker.ended().await.expect("drained");
+    assert_eq!(script.state.lock().expect("no panic").interrupted, [0]);
+    assert!(started.elapsed() < grace + DRAIN, "all was acknowledged");
+
+    // With a checkpoint that the coordinator does not take, and one that says nothing at all.
+    let worker = Worker::start_with_grace(coordinator.address, None, PATIENCE, grace);
+    coordinator.shelf().answers = vec![Status::unavailable("busy"); 10_000];
+    let (mut session, _, _) = coordinator.greeted().await;
+    session.assign(&[1]);
+    worker.script.has_started(1).await;
+    worker.shutdown.send(Shutdown::Drain).expect("it runs");
+    worker.script.tell(1, [Do::Store(false)]);
+    let started = Instant::now();
+    assert_eq!(session.next().await, From::Ready(v1::Ready { slots: 0 }));
+    assert_eq!(session.next().await, epoch_message(1, 1));
+    session.acknowledge(1, ack(1));
+    assert_eq!(session.next().await, finished(1, true));
+    worker.ended().await.expect("drained");
+    assert!(started.elapsed() < grace + DRAIN + Duration::from_secs(2), "{:?}", started.elapsed());
 }

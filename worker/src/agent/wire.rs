@@ -8,11 +8,12 @@ use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, device_u
 use foldwise_proto::v1::{
     self, ack::What, assign::Work, from_worker::Message as From, to_worker::Message as To,
 };
+use foldwise_shared::checkpoint::is_digest;
 use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{AttemptKey, Epoch};
 
 use super::outbox::Report;
-use super::work::{FoldWork, Outcome, StudyWork};
+use super::work::{FoldWork, Outcome, StartPoint, StudyWork};
 
 /// What the coordinator says.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,13 +155,17 @@ fn fold(
     start_epoch: u32,
     checkpoint: &str,
 ) -> Result<FoldWork, String> {
-    if start_epoch != 0 || !checkpoint.is_empty() {
-        return Err(format!(
-            "this worker starts folds at epoch 1 only; it was told to go on after {start_epoch}"
-        ));
-    }
+    let start = match (start_epoch, is_digest(checkpoint)) {
+        (0, _) if checkpoint.is_empty() => None,
+        (1.., true) => Some(StartPoint { epoch: Epoch(start_epoch), digest: checkpoint.to_owned() }),
+        _ => {
+            return Err(format!(
+                "the checkpoint of epoch {start_epoch} has the digest {checkpoint:?}; one goes with the other"
+            ));
+        }
+    };
     let params = params_from(params).map_err(|error| error.to_string())?;
-    Ok(FoldWork { key, study: Arc::clone(study), params, seed })
+    Ok(FoldWork { key, study: Arc::clone(study), params, seed, start })
 }
 
 #[cfg(test)]
@@ -188,18 +193,23 @@ mod tests {
 
     #[test]
     fn a_fold_that_makes_no_sense_spares_the_others() {
-        let resumed = v1::FoldTask { start_epoch: 3, ..task(2) };
+        let nowhere = v1::FoldTask { start_epoch: 3, ..task(2) };
+        let resumed = v1::FoldTask { start_epoch: 3, checkpoint: "0a".repeat(32), ..task(4) };
+        let anew = v1::FoldTask { checkpoint: "0a".repeat(32), ..task(5) };
         let valueless =
             v1::FoldTask { params: BTreeMap::from([("x".into(), v1::Value { kind: None })]), ..task(3) };
-        let Ok(Told::Assign { tasks, unusable }) = assign(vec![task(1), resumed, valueless]) else {
+        let Ok(Told::Assign { tasks, unusable }) = assign(vec![task(1), nowhere, valueless, resumed, anew])
+        else {
             panic!("an assignment")
         };
-        assert_eq!(tasks.len(), 1);
+        assert_eq!(tasks.len(), 2);
+        assert_eq!(tasks[0].start, None);
+        assert_eq!(tasks[1].start, Some(StartPoint { epoch: Epoch(3), digest: "0a".repeat(32) }));
         assert_eq!((tasks[0].seed, tasks[0].study.images), (9, 10));
         assert_eq!(tasks[0].params["dropout"].as_f64(), Some(0.25));
         let attempts: Vec<u32> = unusable.iter().map(|(key, _)| key.attempt.0).collect();
-        assert_eq!(attempts, [2, 3]);
-        assert!(unusable[0].1.contains("after 3"), "{}", unusable[0].1);
+        assert_eq!(attempts, [2, 3, 5]);
+        assert!(unusable[0].1.contains("epoch 3"), "{}", unusable[0].1);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct StudyWork {
     pub images: u64,
 }
 
-/// One fold to train, from its first epoch.
+/// One fold to train.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoldWork {
     /// The attempt.
@@ -32,6 +32,27 @@ pub struct FoldWork {
     pub params: Params,
     /// The seed of the fold's weights and batch order.
     pub seed: u64,
+    /// The checkpoint to go on from; none for a start with the first epoch.
+    pub start: Option<StartPoint>,
+}
+
+/// A checkpoint that lies with the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartPoint {
+    /// The epoch after which it was made, at least 1.
+    pub epoch: Epoch,
+    /// SHA-256 of the file.
+    pub digest: String,
+}
+
+/// A checkpoint that is still to become a file.
+pub struct Draft {
+    /// The epoch after which it was made.
+    pub epoch: Epoch,
+    /// Whether the fold is complete with it: such a one is stored all the same.
+    pub last: bool,
+    /// Makes the file; called on another thread than the training's.
+    pub write: Box<dyn FnOnce() -> Result<Vec<u8>, String> + Send>,
 }
 
 /// What one epoch came to.
@@ -74,14 +95,26 @@ pub enum Outcome {
 /// Something that trains folds. It runs on a thread of its own, once for each slot in use, and may panic: that ends
 /// the attempt and not the worker.
 pub trait Objective: Send + Sync + 'static {
-    /// Trains one fold. Reports every epoch through `on_epoch` and ends as [`Outcome::Finished`] with `stopped` soon
-    /// after that answers [`ControlFlow::Break`] or [`Control::interrupted`] says so.
+    /// Trains one fold, from the checkpoint in the file `start` if its work says so. Reports every epoch to `progress` and
+    /// ends as [`Outcome::Finished`] with `stopped` soon after that answers [`ControlFlow::Break`] or
+    /// [`Control::interrupted`] says so. A checkpoint that is of no use is an [`Outcome::Failed`] of class error, whatever
+    /// is wrong with it: the fold is then started afresh.
     fn run(
         &self,
         work: &FoldWork,
+        start: Option<&[u8]>,
         control: &Control,
-        on_epoch: &mut dyn FnMut(EpochReport) -> ControlFlow<()>,
+        progress: &mut dyn Progress,
     ) -> Outcome;
+}
+
+/// Hears what comes of an attempt while it runs; never keeps it waiting.
+pub trait Progress {
+    /// An epoch is done.
+    fn epoch(&mut self, report: EpochReport) -> ControlFlow<()>;
+
+    /// A checkpoint was made, after the epoch that was reported last.
+    fn checkpoint(&mut self, draft: Draft);
 }
 
 /// Tells a running attempt to stop; it only ever gets more urgent.

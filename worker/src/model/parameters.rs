@@ -27,7 +27,8 @@ impl ParameterSpec {
         ]
     }
 
-    fn count(&self) -> i64 {
+    /// How many numbers it has.
+    pub fn count(&self) -> i64 {
         self.shape.iter().product()
     }
 }
@@ -53,6 +54,11 @@ impl Parameters {
             .collect::<Result<Vec<_>, _>>()?;
         let flat = Tensor::f_cat(&parts, 0)?.f_to(device)?.f_set_requires_grad(true)?;
         Ok(Parameters { specs, flat })
+    }
+
+    /// What the buffer holds, in its order.
+    pub fn specs(&self) -> &[ParameterSpec] {
+        &self.specs
     }
 
     /// The buffer: a leaf of the gradient graph.

@@ -1,6 +1,7 @@
 //! Ends a fold whose validation loss gets no better.
 
 use foldwise_shared::spec::EarlyStopping;
+use serde::{Deserialize, Serialize};
 
 /// Counts the epochs since the last improvement.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,33 @@ impl EarlyStopper {
         } else {
             self.epochs_without += 1;
         }
+        self.is_done()
+    }
+
+    /// Whether the fold should have ended by now.
+    pub fn is_done(&self) -> bool {
         self.epochs_without >= self.settings.patience
     }
+
+    /// What it has seen so far.
+    pub fn state(&self) -> StopperState {
+        StopperState { best: self.best, epochs_without: self.epochs_without }
+    }
+
+    /// Goes on from what another has seen.
+    pub fn restore(settings: EarlyStopping, state: StopperState) -> Self {
+        EarlyStopper { settings, best: state.best, epochs_without: state.epochs_without }
+    }
+}
+
+/// What an [`EarlyStopper`] has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopperState {
+    /// The loss that the next must be below.
+    pub best: f64,
+    /// Epochs since then.
+    pub epochs_without: u32,
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use tch::TchError;
 
+use super::checkpoint::CheckpointError;
+use super::optimizer::RestoreError;
 use crate::model::BuildError;
 
 /// Why a training failed.
@@ -13,6 +15,9 @@ pub enum TrainError {
     /// The device has too little memory, now or ever.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
+    /// What the training was to go on from cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// libtorch failed in another way.
     #[error("libtorch failed: {0}")]
     Torch(String),
@@ -35,6 +40,15 @@ impl From<BuildError> for TrainError {
         match error {
             BuildError::Shape(message) => TrainError::Invalid(message),
             BuildError::Torch(error) => error.into(),
+        }
+    }
+}
+
+impl From<RestoreError> for TrainError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Unfit(message) => CheckpointError(message).into(),
+            RestoreError::Torch(error) => error.into(),
         }
     }
 }

@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use foldwise_shared::model::TrialSettings;
+use foldwise_shared::spec::CheckpointSection;
 
-use super::{EarlyStopper, TrainError, Trainer};
+use super::keeper::Keeper;
+use super::{Checkpoint, CheckpointError, EarlyStopper, TrainError, Trainer};
 use crate::images::DeviceImages;
+use crate::model::ParameterSpec;
 
 /// One fold of one trial.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +23,45 @@ pub struct FitTask<'a> {
     pub settings: &'a TrialSettings,
     /// Decides the first weights, the order of the batches and the dropped units.
     pub seed: u64,
+    /// After which epochs a checkpoint is made.
+    pub checkpoints: &'a CheckpointSection,
+    /// What to go on from; none for a fresh start.
+    pub start: Option<Start<'a>>,
+}
+
+/// What to go on from.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The file.
+    pub file: &'a [u8],
+    /// The epoch after which it was made.
+    pub epoch: u32,
+    /// What it must be a checkpoint of.
+    pub identity: &'a str,
+}
+
+impl Start<'_> {
+    fn read(&self, specs: &[ParameterSpec], settings: &TrialSettings) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = Checkpoint::from_bytes(self.file, self.identity, specs)?;
+        if checkpoint.epoch != self.epoch || checkpoint.epoch > settings.epochs {
+            let (there, epochs) = (checkpoint.epoch, settings.epochs);
+            let message = format!("it is of epoch {there}, not of epoch {} of {epochs}", self.epoch);
+            return Err(CheckpointError(message));
+        }
+        if checkpoint.stopper.is_some() != settings.early_stopping.is_some() {
+            return Err(CheckpointError("it knows nothing of early stopping, or too much".into()));
+        }
+        Ok(checkpoint)
+    }
+}
+
+/// Hears of a training. Called on the training thread, which waits for it.
+pub trait Listener {
+    /// An epoch is done, a diverged one too. The answer says whether to go on.
+    fn epoch(&mut self, result: &EpochResult) -> Flow;
+
+    /// A checkpoint was made; `specs` say what its weights are. `last` says that no epoch will follow.
+    fn checkpoint(&mut self, checkpoint: Checkpoint, specs: &[ParameterSpec], last: bool);
 }
 
 /// What one epoch came to.
@@ -66,21 +108,32 @@ pub enum Ending {
     Diverged,
 }
 
-/// Trains one fold to its end. `interrupt` is asked between batches whether to stop at once; `on_epoch` gets every
-/// finished epoch, a diverged one too, and says whether to go on.
+/// Trains one fold to its end. `interrupt` is asked between batches whether to stop at once.
 ///
 /// # Errors
 /// [`TrainError`]; nothing here panics on what libtorch does.
 pub fn fit(
     task: FitTask<'_>,
     interrupt: &dyn Fn() -> bool,
-    on_epoch: &mut dyn FnMut(&EpochResult) -> Flow,
+    listener: &mut dyn Listener,
 ) -> Result<Ending, TrainError> {
-    let FitTask { images, train, validation, settings, seed } = task;
+    let FitTask { images, train, validation, settings, seed, checkpoints, start } = task;
     let mut trainer = Trainer::new(images, train, settings, seed)?;
     let validation = trainer.validation(validation)?;
-    let mut stopper = settings.early_stopping.map(EarlyStopper::new);
-    for epoch in 1..=settings.epochs {
+    let from = start.map(|start| start.read(trainer.parameters().specs(), settings)).transpose()?;
+    if let Some(checkpoint) = &from {
+        trainer.restore(checkpoint)?;
+    }
+    let seen = from.as_ref().and_then(|checkpoint| checkpoint.stopper);
+    let mut stopper = settings.early_stopping.map(|settings| match seen {
+        Some(seen) => EarlyStopper::restore(settings, seen),
+        None => EarlyStopper::new(settings),
+    });
+    if stopper.as_ref().is_some_and(EarlyStopper::is_done) {
+        return Ok(Ending::EarlyStopped);
+    }
+    let mut keeper = Keeper::new(checkpoints, from.as_ref(), &trainer)?;
+    for epoch in from.map_or(0, |checkpoint| checkpoint.epoch) + 1..=settings.epochs {
         let started = Instant::now();
         let Some(train_loss) = trainer.train_epoch(epoch, interrupt)? else { return Ok(Ending::Stopped) };
         let validation_loss = trainer.validate(&validation)?;
@@ -91,15 +144,28 @@ pub fn fit(
             learning_rate: trainer.learning_rate(),
             seconds: started.elapsed().as_secs_f64(),
         };
-        let flow = on_epoch(&result);
+        let flow = listener.epoch(&result);
         if !result.is_finite() {
             return Ok(Ending::Diverged);
         }
-        if stopper.as_mut().is_some_and(|stopper| stopper.observe(validation_loss)) {
+        keeper.observe(&result, &trainer)?;
+        let stops_early = stopper.as_mut().is_some_and(|stopper| stopper.observe(validation_loss));
+        // Told to stop with the last epoch done, a fold is complete all the same.
+        let last = stops_early || epoch == settings.epochs;
+        let due = if last {
+            keeper.is_due_at_the_end()
+        } else if flow == Flow::Stop {
+            keeper.is_due_at_a_stop() && !interrupt()
+        } else {
+            keeper.is_due(epoch)
+        };
+        if due && let Some(checkpoint) = keeper.make(epoch, &trainer, stopper.as_ref())? {
+            listener.checkpoint(checkpoint, trainer.parameters().specs(), last);
+        }
+        if stops_early {
             return Ok(Ending::EarlyStopped);
         }
-        // Told to stop with the last epoch done, a fold is complete all the same.
-        if flow == Flow::Stop && epoch < settings.epochs {
+        if flow == Flow::Stop && !last {
             return Ok(Ending::Stopped);
         }
     }

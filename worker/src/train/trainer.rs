@@ -3,8 +3,9 @@
 use foldwise_shared::model::TrialSettings;
 use tch::{Kind, Reduction, Tensor};
 
-use super::TrainError;
-use super::optimizer::{self, Optimizer};
+use super::checkpoint::{Best, Checkpoint, CheckpointError};
+use super::optimizer::{self, Optimizer, to_host};
+use super::{StopperState, TrainError};
 use crate::images::DeviceImages;
 use crate::model::{self, Network, Parameters};
 
@@ -85,6 +86,35 @@ impl<'a> Trainer<'a> {
     /// The weights.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// What another trainer of the same fold needs to go on after `epoch`, copied to the host.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub fn checkpoint(
+        &self,
+        epoch: u32,
+        best: Best,
+        stopper: Option<StopperState>,
+    ) -> Result<Checkpoint, TrainError> {
+        let weights = to_host(self.parameters.flat())?;
+        Ok(Checkpoint { epoch, weights, optimizer: self.optimizer.state()?, best, stopper })
+    }
+
+    /// Goes on from a checkpoint of the same fold.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if it does not fit; the trainer cannot be used then.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        self.optimizer.restore(&checkpoint.optimizer)?;
+        let _guard = tch::no_grad_guard();
+        let mut flat = self.parameters.flat().shallow_clone();
+        if checkpoint.weights.len() != flat.numel() {
+            let (there, here) = (checkpoint.weights.len(), flat.numel());
+            return Err(CheckpointError(format!("it has {there} weights, not {here}")).into());
+        }
+        Ok(flat.f_copy_(&Tensor::f_from_slice(&checkpoint.weights)?)?)
     }
 
     /// One pass over the training images in an order of its own; `epoch` counts from 1. The mean training loss over

@@ -1,6 +1,7 @@
 //! The loop when its database takes nothing: it refuses in words, waits, and goes on with all that was acknowledged.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldwise_engine::scheduler::{Answer, DataInfo, Event, NewStudy, ToWorker, WorkerInfo};
@@ -12,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{Input, Options, Running};
+use crate::artifacts::{Artifacts, Janitor};
 use crate::coordinator::{Coordinator, CoordinatorError, join};
 use crate::store::{Reader, Store, StoreError};
 
@@ -56,8 +58,10 @@ impl Driven {
         let store = Store::open(&path).expect("a new database");
         let (outage_sender, outage) = watch::channel(None);
         let (drained_sender, drained) = watch::channel(false);
+        let published = broadcast::channel(16).0;
+        let janitor = Janitor::start(Arc::new(Artifacts::of(&path, None))).expect("a thread");
         let running =
-            Running::new(store, Options::default(), broadcast::channel(16).0, drained_sender, outage_sender)
+            Running::new(store, Options::default(), published, drained_sender, outage_sender, janitor)
                 .expect("a loop");
         let (sender, inbox) = mpsc::channel(64);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

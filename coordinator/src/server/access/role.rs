@@ -86,6 +86,8 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/PauseStudy", Role::Writer),
     ("/foldwise.v1.StudyService/ResumeStudy", Role::Writer),
     ("/foldwise.v1.StudyService/StopStudy", Role::Writer),
+    ("/foldwise.v1.WorkerService/PutArtifact", Role::Worker),
+    ("/foldwise.v1.WorkerService/GetArtifact", Role::Worker),
     ("/foldwise.v1.StudyService/ExtendStudy", Role::Writer),
     ("/foldwise.v1.StudyService/DeleteStudy", Role::Writer),
     ("/foldwise.v1.StudyService/RetryTrial", Role::Writer),

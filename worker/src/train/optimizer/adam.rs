@@ -1,12 +1,19 @@
 //! Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) with the L2 term added to the gradient, as PyTorch's.
 
+use std::collections::BTreeMap;
+
+use foldwise_shared::model;
 use tch::{TchError, Tensor};
 
-use super::Optimizer;
+use super::{Optimizer, OptimizerState, RestoreError, to_host};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
+
+/// The names of its buffers.
+const MEAN: &str = "mean";
+const SQUARE: &str = "square";
 
 /// The moments of one buffer of weights.
 pub struct Adam {
@@ -47,6 +54,21 @@ impl Optimizer for Adam {
         let step = self.mean.f_div(&divisor)?.f_mul_scalar_(learning_rate / mean_correction)?;
         weights.f_sub_(&step).map(|_| ())
     }
+
+    fn state(&self) -> Result<OptimizerState, TchError> {
+        let buffers =
+            BTreeMap::from([(MEAN.into(), to_host(&self.mean)?), (SQUARE.into(), to_host(&self.square)?)]);
+        Ok(OptimizerState { kind: model::Optimizer::Adam, steps: self.steps.unsigned_abs(), buffers })
+    }
+
+    fn restore(&mut self, state: &OptimizerState) -> Result<(), RestoreError> {
+        let model::Optimizer::Adam = state.kind;
+        let steps = i32::try_from(state.steps)
+            .map_err(|_| RestoreError::Unfit(format!("its optimizer took {} steps", state.steps)))?;
+        let [mean, square] = state.tensors([MEAN, SQUARE], &self.mean)?;
+        (self.mean, self.square, self.steps) = (mean, square, steps);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +95,48 @@ mod tests {
             assert!(difference < 1e-6, "{difference}");
         }
         assert!((weights.double_value(&[0]) - 0.5).abs() > 1e-3, "it moved");
+    }
+
+    #[test]
+    fn goes_on_from_a_state_to_the_bit() {
+        let gradients = [[0.1f32, -0.2], [0.3, 0.2], [-0.1, 7.0], [1e-9, -3.0]];
+        let start = Tensor::from_slice(&[0.5f32, -1.0]);
+        let run = |cut: usize| {
+            let mut weights = start.copy();
+            let mut adam = Adam::new(&weights, 0.01).expect("small");
+            for (step, gradient) in gradients.iter().enumerate() {
+                if step == cut {
+                    let state = adam.state().expect("host memory");
+                    adam = Adam::new(&weights, 0.01).expect("small");
+                    adam.restore(&state).expect("its own state");
+                }
+                adam.step(&mut weights, Tensor::from_slice(gradient), 0.02).expect("a step");
+            }
+            to_host(&weights).expect("host memory").iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+        };
+        for cut in 0..gradients.len() {
+            assert_eq!(run(cut), run(usize::MAX), "cut after {cut} steps");
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_refused() {
+        let weights = Tensor::from_slice(&[0.5f32, -1.0]);
+        let mut adam = Adam::new(&weights, 0.0).expect("small");
+        let good = adam.state().expect("host memory");
+        let check = |change: fn(&mut OptimizerState), words: &str| {
+            let mut state = good.clone();
+            change(&mut state);
+            let error = Adam::new(&weights, 0.0).expect("small").restore(&state).expect_err(words);
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        check(|state| drop(state.buffers.remove("mean")), "not [\"mean\", \"square\"]");
+        check(|state| drop(state.buffers.insert("other".into(), vec![0.0; 2])), "other");
+        check(
+            |state| drop(state.buffers.insert("mean".into(), vec![0.0; 3])),
+            "mean of its optimizer has 3 values",
+        );
+        check(|state| state.steps = u32::MAX, "took 4294967295 steps");
+        adam.restore(&good).expect("it fits");
     }
 }

@@ -2,6 +2,8 @@
 
 mod adam;
 
+use std::collections::BTreeMap;
+
 use foldwise_shared::model;
 use tch::{TchError, Tensor};
 
@@ -14,6 +16,72 @@ pub trait Optimizer {
     /// # Errors
     /// What libtorch says, such as a lack of memory.
     fn step(&mut self, weights: &mut Tensor, gradient: Tensor, learning_rate: f64) -> Result<(), TchError>;
+
+    /// Everything it has learned, on the host: with it, another goes on as this one would.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    fn state(&self) -> Result<OptimizerState, TchError>;
+
+    /// Goes on from the state of another.
+    ///
+    /// # Errors
+    /// [`RestoreError`]: the state is of another kind of optimizer, or of other weights; nothing has changed then.
+    fn restore(&mut self, state: &OptimizerState) -> Result<(), RestoreError>;
+}
+
+/// What an optimizer has learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptimizerState {
+    /// Which optimizer.
+    pub kind: model::Optimizer,
+    /// Steps taken.
+    pub steps: u32,
+    /// Its buffers by name, each with a value a weight.
+    pub buffers: BTreeMap<String, Vec<f32>>,
+}
+
+/// Why an optimizer cannot go on from a state.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It does not fit.
+    #[error("{0}")]
+    Unfit(String),
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}
+
+impl OptimizerState {
+    /// The buffers of these names on the device of `like`, each with as many values; refuses others.
+    fn tensors<const N: usize>(&self, names: [&str; N], like: &Tensor) -> Result<[Tensor; N], RestoreError> {
+        let unfit = |message: String| Err(RestoreError::Unfit(message));
+        let found: Vec<&str> = self.buffers.keys().map(String::as_str).collect();
+        if self.buffers.len() != N || !names.iter().all(|name| self.buffers.contains_key(*name)) {
+            return unfit(format!("its optimizer has the buffers {found:?}, not {names:?}"));
+        }
+        let mut tensors = Vec::with_capacity(N);
+        for name in names {
+            let values = self.buffers.get(name).map(Vec::as_slice).unwrap_or_default();
+            if values.len() != like.numel() {
+                let (there, here) = (values.len(), like.numel());
+                return unfit(format!("the buffer {name} of its optimizer has {there} values, not {here}"));
+            }
+            tensors.push(Tensor::f_from_slice(values)?.f_to(like.device())?);
+        }
+        tensors.try_into().map_err(|_| RestoreError::Unfit("its optimizer has other buffers".into()))
+    }
+}
+
+/// The values of a tensor of 32-bit floats, in a row, on the host.
+///
+/// # Errors
+/// What libtorch says.
+pub(super) fn to_host(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
+    let tensor = tensor.f_detach()?.f_to(tch::Device::Cpu)?.f_contiguous()?;
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
 }
 
 /// The optimizer of that name for a buffer like `weights`.

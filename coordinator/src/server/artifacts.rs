@@ -1,0 +1,126 @@
+//! Artifacts over the wire, in pieces.
+
+use std::io::{ErrorKind, Read};
+
+use foldwise_engine::scheduler::Event;
+use foldwise_proto::convert::{
+    ArtifactHeader, ArtifactTracker, artifact_header, artifact_header_from, artifact_request_from,
+};
+use foldwise_proto::{ARTIFACT_PIECE, v1};
+use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::ids::Epoch;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::status;
+use crate::artifacts::{ArtifactError, Incoming};
+use crate::coordinator::Coordinator;
+
+/// Pieces that are read ahead of a worker that takes its time.
+const AHEAD: usize = 2;
+
+/// Stores a checkpoint and has it recorded; then only it is answered.
+pub(super) async fn put(
+    coordinator: &Coordinator,
+    mut chunks: Streaming<v1::ArtifactChunk>,
+) -> Result<(), Status> {
+    let header = artifact_header_from(chunks.message().await?).map_err(|error| status::from_wire(&error))?;
+    let Checkpoint { digest, bytes, .. } = header.checkpoint.clone();
+    let artifacts = coordinator.artifacts().clone();
+    let mut incoming = blocking(move || artifacts.receive(&digest, bytes)).await?;
+    let mut tracker = ArtifactTracker::new(bytes);
+    while let Some(chunk) = chunks.message().await? {
+        let piece = tracker.take(chunk).map_err(|error| status::from_wire(&error))?;
+        incoming = blocking(move || write(incoming, &piece)).await?;
+    }
+    tracker.finish().map_err(|error| status::from_wire(&error))?;
+
+    // To its end even if the caller leaves: what the loop decides must find the file, or nothing may be left of it.
+    let coordinator = coordinator.clone();
+    let settled = tokio::spawn(async move {
+        let arrived = blocking(move || incoming.finish()).await?;
+        let ArtifactHeader { incarnation, key, checkpoint } = header;
+        match coordinator.request(Event::Checkpoint { incarnation, key, checkpoint }).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // A task that panicked leaves it for the next start.
+                let _ = spawn_blocking(move || arrived.withdraw()).await;
+                Err(status::from_coordinator(error))
+            }
+        }
+    });
+    settled.await.map_err(|_| status::broken())?
+}
+
+fn write(mut incoming: Incoming, piece: &[u8]) -> Result<Incoming, ArtifactError> {
+    incoming.write(piece)?;
+    Ok(incoming)
+}
+
+/// The checkpoint that an attempt goes on from, for the worker that holds it: whoever asks for another has
+/// misunderstood, and hears so before anything is sent.
+pub(super) async fn get(
+    coordinator: &Coordinator,
+    request: v1::ArtifactRequest,
+) -> Result<ReceiverStream<Result<v1::ArtifactChunk, Status>>, Status> {
+    let wanted = artifact_request_from(request).map_err(|error| status::from_wire(&error))?;
+    let database = coordinator.database();
+    let artifacts = coordinator.artifacts().clone();
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (header, mut file) = blocking(move || {
+        let reader = crate::store::Reader::open(&database)?;
+        let found = reader.checkpoint_for(&wanted.incarnation, wanted.key, &wanted.digest)?;
+        let Some((epoch, recorded)) = found else {
+            return Err(ArtifactError::NotYours(format!(
+                "{} is no running attempt of this worker that goes on from the artifact {}",
+                wanted.key, wanted.digest
+            )));
+        };
+        let (file, found) = artifacts.open(&wanted.digest)?;
+        if found != recorded {
+            return Err(ArtifactError::Length { digest: wanted.digest, found, recorded });
+        }
+        let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: wanted.digest, bytes: recorded };
+        Ok((ArtifactHeader { incarnation: wanted.incarnation, key: wanted.key, checkpoint }, file))
+    })
+    .await?;
+    let digest = header.checkpoint.digest.clone();
+    spawn_blocking(move || {
+        // A worker that is gone wants nothing more.
+        let send = |chunk| sender.blocking_send(chunk).is_ok();
+        if !send(Ok(artifact_header(header))) {
+            return;
+        }
+        loop {
+            let mut piece = Vec::new();
+            match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
+                Ok(0) => return,
+                Ok(_) => {
+                    let part = Some(v1::artifact_chunk::Part::Data(piece));
+                    if !send(Ok(v1::ArtifactChunk { part })) {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(source) => {
+                    send(Err(status::from_artifact(ArtifactError::Unreadable { digest, source })));
+                    return;
+                }
+            }
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+/// What waits for a disk, on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArtifactError> + Send + 'static,
+) -> Result<T, Status> {
+    let done = spawn_blocking(work).await.map_err(|_| status::broken())?;
+    done.map_err(status::from_artifact)
+}
+
+#[cfg(test)]
+mod tests;

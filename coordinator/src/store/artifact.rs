@@ -1,0 +1,59 @@
+//! Which artifacts the record refers to, and who may have them.
+
+use std::collections::BTreeSet;
+
+use foldwise_shared::ids::AttemptKey;
+use rusqlite::{OptionalExtension, params};
+
+use super::error::StoreError;
+use super::query::{Reader, collect};
+
+impl Reader {
+    /// Whether anything refers to the artifact of this digest.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn refers_to_artifact(&self, digest: &str) -> Result<bool, StoreError> {
+        self.read(|tx| {
+            let mut query = tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM artifact WHERE digest = ?1)")?;
+            Ok(query.query_row([digest], |row| row.get(0))?)
+        })
+    }
+
+    /// The digests of all artifacts that something refers to.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn artifact_digests(&self) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT DISTINCT digest FROM artifact";
+        let digests: Vec<String> = self.read(|tx| collect(tx, sql, [], |row| row.get(0)))?;
+        Ok(digests.into_iter().collect())
+    }
+
+    /// The length of the checkpoint of this digest, if `key` is a running attempt of the worker that goes on from it.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn checkpoint_for(
+        &self,
+        incarnation: &str,
+        key: AttemptKey,
+        digest: &str,
+    ) -> Result<Option<(u32, u64)>, StoreError> {
+        let sql = "SELECT artifact.epoch, artifact.bytes FROM trial \
+            JOIN attempt ON attempt.trial_id = trial.id AND attempt.fold = ?3 AND attempt.attempt = ?4 \
+            JOIN lease ON lease.id = attempt.lease_id \
+            JOIN artifact ON artifact.trial_id = trial.id AND artifact.fold = attempt.fold \
+            WHERE trial.study_id = ?1 AND trial.number = ?2 AND attempt.state = 'running' \
+            AND lease.incarnation = ?5 AND artifact.kind = 'checkpoint' AND artifact.digest = ?6 \
+            AND artifact.epoch = attempt.start_epoch";
+        self.read(|tx| {
+            let AttemptKey { study, trial, fold, attempt } = key;
+            let columns = params![study.0, trial.0, fold.0, attempt.0, incarnation, digest];
+            let mut query = tx.prepare_cached(sql)?;
+            let found =
+                query.query_row(columns, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;
+            Ok(found.map(|(epoch, bytes)| (epoch, bytes.unsigned_abs())))
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Artifacts over the wire: each on a connection of its own, so that a large one keeps no report waiting.
+
+use std::sync::Arc;
+
+use foldwise_proto::convert::{
+    ArtifactHeader, ArtifactRequest, ArtifactTracker, WireError, artifact_header, artifact_header_from,
+    artifact_request,
+};
+use foldwise_proto::{ARTIFACT_PIECE, MAX_ARTIFACT, v1};
+use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::ids::{AttemptKey, Epoch};
+use sha2::{Digest, Sha256};
+use tonic::{Code, Status};
+
+use super::session::{Broken, Target, chain};
+use super::work::StartPoint;
+
+/// A file and its name.
+pub(super) struct File {
+    /// The epoch after which it was made.
+    pub epoch: Epoch,
+    /// SHA-256 of the content.
+    pub digest: String,
+    /// The content.
+    pub content: Arc<[u8]>,
+}
+
+impl File {
+    pub fn new(epoch: Epoch, content: Vec<u8>) -> Self {
+        Self { epoch, digest: digest(Sha256::new_with_prefix(&content)), content: content.into() }
+    }
+}
+
+fn digest(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why an artifact did not get to where it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The coordinator cannot be reached, or is busy with itself.
+    Away(String),
+    /// Something went wrong with this one; another try may go well.
+    Failed(String),
+    /// The coordinator does not want it, or does not give it to this attempt; trying again cannot help.
+    Refused(String),
+}
+
+impl Trouble {
+    pub fn message(&self) -> &str {
+        let (Self::Away(message) | Self::Failed(message) | Self::Refused(message)) = self;
+        message
+    }
+}
+
+impl From<Broken> for Trouble {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Away(message) => Self::Away(message),
+            Broken::Refused(message) | Broken::Untrusted(message) => Self::Refused(message),
+        }
+    }
+}
+
+impl From<Status> for Trouble {
+    fn from(status: Status) -> Self {
+        let message = match std::error::Error::source(&status) {
+            Some(source) => chain(source),
+            None => status.message().to_owned(),
+        };
+        match status.code() {
+            Code::DataLoss | Code::ResourceExhausted | Code::NotFound | Code::Internal => {
+                Self::Failed(message)
+            }
+            Code::Aborted
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::InvalidArgument
+            | Code::OutOfRange
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented => Self::Refused(message),
+            _ => Self::Away(message),
+        }
+    }
+}
+
+impl From<WireError> for Trouble {
+    fn from(error: WireError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Sends and gets artifacts for one worker.
+#[derive(Clone)]
+pub(super) struct Artifacts {
+    target: Arc<Target>,
+    incarnation: String,
+}
+
+impl Artifacts {
+    pub fn new(target: Arc<Target>, incarnation: String) -> Self {
+        Self { target, incarnation }
+    }
+
+    /// How long to wait for what.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Stores the checkpoint of an attempt with the coordinator.
+    pub async fn put(&self, key: AttemptKey, file: &File) -> Result<(), Trouble> {
+        let checkpoint =
+            Checkpoint { epoch: file.epoch, digest: file.digest.clone(), bytes: file.content.len() as u64 };
+        let header =
+            artifact_header(ArtifactHeader { incarnation: self.incarnation.clone(), key, checkpoint });
+        let content = Arc::clone(&file.content);
+        let pieces = (0..content.len()).step_by(ARTIFACT_PIECE).map(move |start| {
+            let end = content.len().min(start + ARTIFACT_PIECE);
+            v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(content[start..end].to_vec())) }
+        });
+        let chunks = tokio_stream::iter(std::iter::once(header).chain(pieces));
+        let request = self.target.request(chunks);
+        self.target.client().await?.put_artifact(request).await?;
+        Ok(())
+    }
+
+    /// The checkpoint that an attempt starts from; its length and its digest are as they should be.
+    pub async fn get(&self, key: AttemptKey, point: &StartPoint) -> Result<Vec<u8>, Trouble> {
+        let (incarnation, wanted) = (self.incarnation.clone(), point.digest.clone());
+        let request = artifact_request(ArtifactRequest { incarnation, key, digest: wanted });
+        let request = self.target.request(request);
+        let mut chunks = self.target.client().await?.get_artifact(request).await?.into_inner();
+        let Checkpoint { epoch, digest: named, bytes } =
+            artifact_header_from(chunks.message().await?)?.checkpoint;
+        if (epoch, &named) != (point.epoch, &point.digest) {
+            return Err(Trouble::Failed(format!("another one came, {named} of epoch {epoch}")));
+        }
+        if bytes > MAX_ARTIFACT {
+            return Err(Trouble::Refused(format!("it has {bytes} bytes; at most {MAX_ARTIFACT} are taken")));
+        }
+        let (mut tracker, mut hash, mut content) = (ArtifactTracker::new(bytes), Sha256::new(), Vec::new());
+        while let Some(chunk) = chunks.message().await? {
+            let data = tracker.take(chunk)?;
+            hash.update(&data);
+            content.extend(data);
+        }
+        tracker.finish()?;
+        let found = digest(hash);
+        if found != point.digest {
+            return Err(Trouble::Failed(format!("its SHA-256 is {found}, not {}", point.digest)));
+        }
+        Ok(content)
+    }
+}
