@@ -12,6 +12,8 @@ pub mod server;
 
 pub mod local;
 
+mod open_files;
+
 pub mod bench;
 
 pub mod cli;

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::{StudyState, TrialState};
 
-pub use self::bench::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
+pub use self::bench::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 pub use self::words::{Device, TrialOrder};
 
@@ -81,7 +81,7 @@ pub enum Command {
     /// Fetch and look at data sets.
     #[command(subcommand)]
     Data(DataCommand),
-    /// See how good and how fast the samplers are.
+    /// See how good the samplers are, and how fast everything is.
     #[command(subcommand)]
     Bench(BenchCommand),
 }

@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::say;
 use super::signals::Signals;
 use crate::coordinator::{self, Coordinator, LoopThread, Options};
+use crate::open_files;
 use crate::server::{self, Token};
 use crate::store::Store;
 
@@ -45,6 +46,7 @@ async fn keep(
     thread: &mut Option<LoopThread>,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
+    open_files::allow_many();
     let listener = TcpListener::bind(address).await.map_err(|error| CliError::Happened {
         message: format!("failed to listen on {address}: {error}"),
         help: Some(

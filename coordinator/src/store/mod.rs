@@ -89,20 +89,18 @@ impl Store {
         }
         let mut apply = || -> Result<(), Fault> {
             let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for write in writes {
-                write::apply(&tx, write)?;
-            }
+            write::apply_all(&tx, writes)?;
             Ok(tx.commit()?)
         };
         apply().map_err(|fault| fault.at(&self.path))
     }
 
-    /// Everything a scheduler is rebuilt from.
+    /// Everything a scheduler is rebuilt from; of studies that have ended only that they are there.
     ///
     /// # Errors
     /// A damaged database.
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        let mut load = || snapshot::load(&*self.db.transaction()?);
+        let mut load = || snapshot::load(&*self.db.transaction()?, &self.real);
         load().map_err(|fault| fault.at(&self.path))
     }
 

@@ -1,6 +1,9 @@
-//! Loads what the scheduler is rebuilt from: a few queries over whole tables, none a trial.
+//! Loads what the scheduler is rebuilt from, on all cores where there is much of it. Of studies that have ended, which nothing
+//! goes on with, only their rows.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::thread::available_parallelism;
 
 use foldwise_engine::scheduler::{
     DataInfo, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
@@ -8,20 +11,29 @@ use foldwise_engine::scheduler::{
 use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{AttemptState, FailureClass};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::error::Fault;
+use super::open;
 use super::value::{DECISION, count, decision, optional_word, param, word};
 
-/// Loads everything; the caller holds a transaction.
-pub(super) fn load(tx: &Connection) -> Result<Snapshot, Fault> {
+/// True for the trials of studies that go on.
+const GOES_ON: &str = "study_id IN (SELECT id FROM study WHERE state <> 'ended')";
+
+/// So many attempts are not worth a thread of their own.
+const ATTEMPTS_A_THREAD: usize = 2_000;
+/// Readers at a time.
+const THREADS: usize = 8;
+
+/// Loads everything; the caller holds a transaction on the file `real`, and is the only one who writes to it.
+pub(super) fn load(tx: &Connection, real: &Path) -> Result<Snapshot, Fault> {
     let mut loader = Loader { studies: studies(tx)?, places: HashMap::new() };
     loader.trials(tx)?;
     loader.params(tx)?;
     loader.decisions(tx)?;
     loader.folds(tx)?;
     let attempts = loader.attempts(tx)?;
-    loader.epochs(tx, &attempts)?;
+    loader.epochs(tx, real, &attempts)?;
     Ok(Snapshot {
         studies: loader.studies,
         last_study: StudyId(last_id(tx, "study")?),
@@ -42,6 +54,16 @@ struct Span {
     attempt: u32,
     /// The last epoch that no newer attempt trains again.
     live_until: u32,
+    /// The epochs that a fold of its study has.
+    planned: u32,
+}
+
+/// The epochs of an attempt.
+struct Rows {
+    /// How many are recorded.
+    count: u64,
+    /// The validation losses of the live ones, as in [`FoldSnapshot`].
+    curve: Vec<Option<f64>>,
 }
 
 fn studies(tx: &Connection) -> Result<Vec<StudySnapshot>, Fault> {
@@ -78,10 +100,10 @@ impl Loader {
     fn trials(&mut self, tx: &Connection) -> Result<(), Fault> {
         let places: HashMap<i64, usize> =
             self.studies.iter().enumerate().map(|(place, study)| (study.id.0, place)).collect();
-        let mut query = tx.prepare(
+        let mut query = tx.prepare(&format!(
             "SELECT id, study_id, number, state, ending, value, reason, finished_at \
-             FROM trial ORDER BY study_id, number",
-        )?;
+             FROM trial WHERE {GOES_ON} ORDER BY study_id, number",
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
@@ -104,7 +126,9 @@ impl Loader {
     }
 
     fn params(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare("SELECT trial_id, name, kind, value FROM param")?;
+        let mut query = tx.prepare(&format!(
+            "SELECT trial_id, name, kind, param.value FROM param JOIN trial ON trial.id = trial_id WHERE {GOES_ON}"
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("param", row.get(0)?)?.params.insert(row.get(1)?, param(row, 2)?);
@@ -113,8 +137,10 @@ impl Loader {
     }
 
     fn decisions(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query =
-            tx.prepare(&format!("SELECT d.trial_id, {DECISION} FROM decision AS d ORDER BY d.event_seq"))?;
+        let mut query = tx.prepare(&format!(
+            "SELECT d.trial_id, {DECISION} FROM decision AS d JOIN trial ON trial.id = d.trial_id \
+             WHERE {GOES_ON} ORDER BY d.event_seq"
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("decision", row.get(0)?)?.decision.get_or_insert(decision(row, 1)?);
@@ -123,9 +149,10 @@ impl Loader {
     }
 
     fn folds(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare(
-            "SELECT trial_id, fold, state, value, best_epoch, attempts FROM fold ORDER BY trial_id, fold",
-        )?;
+        let mut query = tx.prepare(&format!(
+            "SELECT trial_id, fold, fold.state, fold.value, best_epoch, attempts \
+             FROM fold JOIN trial ON trial.id = trial_id WHERE {GOES_ON} ORDER BY trial_id, fold",
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
@@ -148,13 +175,13 @@ impl Loader {
 
     /// The failures and the open attempts; returns what is live, in the order of the rows.
     fn attempts(&mut self, tx: &Connection) -> Result<Vec<Span>, Fault> {
-        let mut query = tx.prepare(
+        let mut query = tx.prepare(&format!(
             "SELECT attempt.trial_id, attempt.fold, attempt.attempt, attempt.start_epoch, attempt.state, \
              attempt.failure, attempt.lease_id, attempt.worker, attempt.device, lease.incarnation, \
              lease.lease_ms, coalesce(lease.renewed_at, lease.granted_at) \
-             FROM attempt JOIN lease ON lease.id = attempt.lease_id \
-             ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
-        )?;
+             FROM attempt JOIN lease ON lease.id = attempt.lease_id JOIN trial ON trial.id = attempt.trial_id \
+             WHERE {GOES_ON} ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
+        ))?;
         let mut rows = query.query([])?;
         let mut spans: Vec<Span> = Vec::new();
         // The newest attempt of a fold comes first, and each one says how much the older ones keep.
@@ -166,7 +193,8 @@ impl Loader {
                 newer = (trial, fold);
                 live_until = u32::MAX;
             }
-            spans.push(Span { trial, fold, attempt: row.get(2)?, live_until });
+            let planned = self.place("attempt", trial).map(|(study, _)| self.studies[study].spec.epochs())?;
+            spans.push(Span { trial, fold, attempt: row.get(2)?, live_until, planned });
             live_until = live_until.min(row.get(3)?);
 
             let snapshot = self.fold("attempt", trial, fold)?;
@@ -186,40 +214,24 @@ impl Loader {
         Ok(spans)
     }
 
-    fn epochs(&mut self, tx: &Connection, attempts: &[Span]) -> Result<(), Fault> {
-        let mut query = tx.prepare(
-            "SELECT trial_id, fold, attempt, epoch, value FROM epoch ORDER BY trial_id, fold, attempt, epoch",
-        )?;
-        let mut rows = query.query([])?;
-        let mut attempts = attempts.iter().peekable();
-        while let Some(row) = rows.next()? {
-            let (trial, fold, attempt): (i64, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let epoch: u32 = row.get(3)?;
-            let before = |span: &&Span| (span.trial, span.fold, span.attempt) < (trial, fold, attempt);
-            while attempts.next_if(before).is_some() {}
-            let span = attempts.peek().ok_or_else(|| orphan("epoch", trial))?;
-
-            let (study, place) = self.place("epoch", trial)?;
+    /// The curves, each attempt over what the older ones left.
+    fn epochs(&mut self, tx: &Connection, real: &Path, attempts: &[Span]) -> Result<(), Fault> {
+        for (span, Rows { count, curve }) in attempts.iter().zip(all_rows(tx, real, attempts)?) {
+            let (study, place) = self.place("epoch", span.trial)?;
             let study = &mut self.studies[study];
-            study.epochs += 1;
-            if epoch > span.live_until {
+            study.epochs += count;
+            let folds = &mut study.trials[place].folds;
+            let fold = folds.get_mut(span.fold as usize).ok_or_else(|| orphan("epoch", span.trial))?;
+            if fold.curve.is_empty() {
+                fold.curve = curve;
                 continue;
             }
-            if epoch > study.spec.epochs() {
-                let number = study.trials[place].number;
-                return Err(Fault::Damaged(format!(
-                    "trial {number} of study {} has an epoch {epoch}",
-                    study.id
-                )));
+            if fold.curve.len() < curve.len() {
+                fold.curve.resize(curve.len(), None);
             }
-            let fold =
-                study.trials[place].folds.get_mut(fold as usize).ok_or_else(|| orphan("epoch", trial))?;
-            let position = epoch.saturating_sub(1) as usize;
-            if fold.curve.len() <= position {
-                fold.curve.resize(position + 1, None);
+            for (place, value) in fold.curve.iter_mut().zip(curve) {
+                *place = value.or(*place);
             }
-            // What was not finite is null in the table.
-            fold.curve[position] = Some(row.get::<_, Option<f64>>(4)?.unwrap_or(f64::NAN));
         }
         Ok(())
     }
@@ -236,6 +248,58 @@ impl Loader {
     fn fold(&mut self, what: &str, trial: i64, fold: u32) -> Result<&mut FoldSnapshot, Fault> {
         self.trial(what, trial)?.folds.get_mut(fold as usize).ok_or_else(|| orphan(what, trial))
     }
+}
+
+/// The epochs of all these attempts, in their order.
+fn all_rows(tx: &Connection, real: &Path, attempts: &[Span]) -> Result<Vec<Rows>, Fault> {
+    let cores = available_parallelism().map_or(1, usize::from).min(THREADS);
+    let threads = cores.min(attempts.len() / ATTEMPTS_A_THREAD).max(1);
+    let mut parts = attempts.chunks(attempts.len().div_ceil(threads).max(1));
+    let first = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts
+            .map(|part| {
+                // Nobody writes, so that all of them see the same.
+                scope.spawn(|| rows(&open::connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY)?, part))
+            })
+            .collect();
+        let mut all = rows(tx, first)?;
+        for thread in others {
+            let ended = thread.join().map_err(|_| Fault::Inconsistent("a reader of the epochs panicked".into()))?;
+            all.extend(ended?);
+        }
+        Ok(all)
+    })
+}
+
+fn rows(db: &Connection, attempts: &[Span]) -> Result<Vec<Rows>, Fault> {
+    let mut query = db.prepare(
+        "SELECT epoch, value FROM epoch WHERE trial_id = ?1 AND fold = ?2 AND attempt = ?3 ORDER BY epoch",
+    )?;
+    let mut all = Vec::with_capacity(attempts.len());
+    for span in attempts {
+        let (mut count, mut curve) = (0, Vec::new());
+        let mut rows = query.query(params![span.trial, span.fold, span.attempt])?;
+        while let Some(row) = rows.next()? {
+            let epoch: u32 = row.get(0)?;
+            count += 1;
+            if epoch > span.live_until {
+                continue;
+            }
+            if epoch > span.planned {
+                return Err(Fault::Damaged(format!(
+                    "fold {} of the trial with id {} has an epoch {epoch}, and {} at most",
+                    span.fold, span.trial, span.planned
+                )));
+            }
+            // What was not finite is null in the table.
+            let value = row.get::<_, Option<f64>>(1)?.unwrap_or(f64::NAN);
+            curve.resize(epoch.saturating_sub(1) as usize, None);
+            curve.push(Some(value));
+        }
+        all.push(Rows { count, curve });
+    }
+    Ok(all)
 }
 
 fn orphan(what: &str, trial: i64) -> Fault {
