@@ -6,6 +6,8 @@ pub mod store;
 
 pub mod hindsight;
 
+pub mod metrics;
+
 pub mod coordinator;
 
 pub mod server;

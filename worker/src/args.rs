@@ -9,6 +9,8 @@ use foldwise_worker::agent::{Address, Patience, Target};
 use foldwise_worker::device::DeviceChoice;
 use tonic::metadata::AsciiMetadataValue;
 
+use crate::log::LogFormat;
+
 const AFTER_HELP: &str = "\
 Environment:
   FOLDWISE_TOKEN  The coordinator's token, instead of --token-file
@@ -37,6 +39,9 @@ pub struct Cli {
     /// How to work.
     #[command(flatten)]
     pub work: WorkArgs,
+    /// How the log on standard error is written: text, or json with an object a line.
+    #[arg(long, global = true, value_name = "FORMAT", env = "FOLDWISE_LOG_FORMAT", default_value = "text")]
+    pub log: LogFormat,
 }
 
 /// Something else than to work.

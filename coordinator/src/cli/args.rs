@@ -16,6 +16,7 @@ pub use self::bench::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearch
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 pub use self::words::{Device, TrialOrder};
 
+use super::log::LogFormat;
 use super::render::Format;
 
 /// The database where no other is named.
@@ -49,6 +50,10 @@ pub struct Cli {
     #[arg(short, long, global = true, env = "FOLDWISE_VERBOSE", value_parser = FalseyValueParser::new())]
     #[arg(action = clap::ArgAction::SetTrue)]
     pub verbose: bool,
+
+    /// How the log on standard error is written: text, or json with an object a line.
+    #[arg(long, global = true, value_name = "FORMAT", env = "FOLDWISE_LOG_FORMAT", default_value = "text")]
+    pub log: LogFormat,
 
     /// What to do.
     #[command(subcommand)]

@@ -86,7 +86,7 @@ async fn keep(
             }
         }
     }
-    eprintln!("closing; workers train on and come back when the coordinator does");
+    say("closing; workers train on and come back when the coordinator does");
     server.abort();
     Ok(())
 }

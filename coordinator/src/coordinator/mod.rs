@@ -4,6 +4,7 @@
 
 mod clock;
 mod create;
+mod health;
 mod offline;
 mod publish;
 mod running;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use foldwise_engine::scheduler::{Answer, Event, NewStudy, OpenLeases, Refusal, ToWorker};
+use foldwise_engine::scheduler::{Answer, Census, Event, NewStudy, OpenLeases, Refusal, ToWorker};
 use foldwise_shared::ids::{SessionId, StudyId};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 pub use self::create::{CreateError, prepare};
 pub use self::offline::{Change, offline, request_offline};
 use crate::hindsight::HindsightError;
+use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
 
 /// Events that wait to be handled; senders wait when it is full.
@@ -98,6 +100,8 @@ pub(crate) enum Input {
     Request { event: Event, answer: oneshot::Sender<Result<Answer, CoordinatorError>> },
     /// A worker opened a stream: where its messages go.
     Attach { session: SessionId, sender: mpsc::UnboundedSender<ToWorker> },
+    /// Somebody wants to know what there is now.
+    Census { answer: oneshot::Sender<Census> },
 }
 
 /// What was recorded in a study.
@@ -110,6 +114,7 @@ pub struct Coordinator {
     published: broadcast::Sender<Published>,
     drained: watch::Receiver<bool>,
     database: Arc<Path>,
+    metrics: Arc<Metrics>,
 }
 
 /// The thread of a coordinator's loop; its result is why it ended.
@@ -128,8 +133,15 @@ impl Coordinator {
         let (inbox, receiver) = mpsc::channel(INBOX);
         let (published, _) = broadcast::channel(WATCH);
         let (drained_sender, drained) = watch::channel(false);
-        let coordinator = Self { inbox, published: published.clone(), drained, database: database.into() };
-        let running = running::Running::new(store, options, published, drained_sender)?;
+        let metrics = Arc::new(Metrics::new(database));
+        let coordinator = Self {
+            inbox,
+            published: published.clone(),
+            drained,
+            database: database.into(),
+            metrics: Arc::clone(&metrics),
+        };
+        let running = running::Running::new(store, options, published, drained_sender, metrics)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())

@@ -1,6 +1,7 @@
 //! Steering a study whose coordinator does not run: the same engine, for one event.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldwise_data::Locations;
@@ -13,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::running::Running;
 use super::{CoordinatorError, Options, find_study, prepare};
+use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
 
 /// How long a command waits for others on the same database, and between two looks.
@@ -101,7 +103,8 @@ fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, Coordinat
     let open_leases =
         if matches!(event, Event::StopStudy(_)) { OpenLeases::Ended } else { OpenLeases::AsRecorded };
     let options = Options { open_leases, only: Some(name.to_owned()), lease_ms: None };
-    let running = Running::new(store, options, broadcast::channel(1).0, watch::channel(false).0)?;
+    let metrics = Arc::new(Metrics::new(database));
+    let running = Running::new(store, options, broadcast::channel(1).0, watch::channel(false).0, metrics)?;
     running.only(event)
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::publish::event_of;
 use super::{CoordinatorError, Input, Options, Published, Sessions};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before their writes are committed together.
@@ -30,6 +31,7 @@ pub(super) struct Running {
     sessions: Sessions,
     published: broadcast::Sender<Published>,
     drained: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
     failed_commits: u32,
     draining: bool,
 }
@@ -70,6 +72,7 @@ impl Running {
         options: Options,
         published: broadcast::Sender<Published>,
         drained: watch::Sender<bool>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start();
         let scheduler = rebuild(&mut store, &options, clock)?;
@@ -82,6 +85,7 @@ impl Running {
             sessions,
             published,
             drained,
+            metrics,
             failed_commits: 0,
             draining: false,
         })
@@ -159,6 +163,8 @@ impl Running {
                 Input::Attach { session, sender } => {
                     self.sessions.insert(session, sender);
                 }
+                // Who asked may be gone.
+                Input::Census { answer } => drop(answer.send(self.scheduler.census(self.clock.now()))),
                 Input::Event(event) => {
                     match &event {
                         Event::SessionClosed { session } => drop(self.sessions.remove(session)),
@@ -192,13 +198,16 @@ impl Running {
 
     fn commit(&mut self, outcome: Outcome) -> Result<(), StoreError> {
         if !outcome.writes.is_empty() {
+            let began = Instant::now();
             if let Err(error) = self.store.commit(&outcome.writes) {
+                self.metrics.commit_failed(&error.to_string());
                 for (answer, _) in outcome.answers {
                     drop(answer.send(Err(CoordinatorError::NotRecorded(error.to_string()))));
                 }
                 return self.start_over(error);
             }
             self.failed_commits = 0;
+            self.metrics.committed(&outcome.writes, began.elapsed());
         }
         // A watcher, a worker or a caller that is gone by now misses nothing it could use.
         if self.published.receiver_count() > 0 {
@@ -207,6 +216,7 @@ impl Running {
             }
         }
         for (session, message) in outcome.sends {
+            self.metrics.sent(&message);
             if let Some(sender) = self.sessions.get(&session) {
                 drop(sender.send(message));
             }

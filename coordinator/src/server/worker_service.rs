@@ -16,9 +16,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::status;
 use crate::coordinator::Coordinator;
+use crate::metrics::count_refused;
 
 /// The longest name, incarnation or device of a worker, in bytes.
 const NAME_LENGTH: usize = 256;
@@ -57,7 +59,7 @@ impl WorkerService for Workers {
         let (sender, receiver) = mpsc::unbounded_channel();
         let coordinator = self.coordinator.clone();
         // On a task of its own, which ends with SessionClosed even if the caller leaves at once.
-        tokio::spawn(async move {
+        let session_task = async move {
             let begun = async {
                 coordinator.attach(session, sender).await?;
                 coordinator.tell(hello).await?;
@@ -72,7 +74,9 @@ impl WorkerService for Workers {
             }
             // If the loop is gone as well, there is nobody left to tell.
             drop(coordinator.tell(Event::SessionClosed { session }).await);
-        });
+        };
+        // In the span of the request, so that its id stands in what is logged about the stream.
+        tokio::spawn(session_task.in_current_span());
         let answers = UnboundedReceiverStream::new(receiver).map(|message| Ok(to_wire(message)));
         Ok(Response::new(Box::pin(answers)))
     }
@@ -85,7 +89,10 @@ async fn forward(
     coordinator: &Coordinator,
 ) -> Result<(), Status> {
     while let Some(message) = messages.message().await? {
-        let event = event(session, message).map_err(|error| status::from_wire(&error))?;
+        let event = event(session, message).map_err(|error| {
+            count_refused("message");
+            status::from_wire(&error)
+        })?;
         coordinator.tell(event).await.map_err(status::from_coordinator)?;
     }
     Ok(())

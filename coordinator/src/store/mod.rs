@@ -12,10 +12,12 @@ mod lock;
 mod mount;
 mod open;
 
+mod curves;
 mod snapshot;
 mod view;
 mod write;
 
+mod counts;
 mod query;
 mod recording;
 
@@ -29,6 +31,7 @@ use std::time::Duration;
 use foldwise_engine::scheduler::{Snapshot, Write};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+pub use self::counts::StudyCounts;
 pub use self::error::StoreError;
 pub use self::query::{AttemptRecord, Reader, TrialQuery, TrialSort};
 

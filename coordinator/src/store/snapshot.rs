@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::thread::available_parallelism;
 
 use foldwise_engine::scheduler::{
     DataInfo, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
@@ -11,23 +10,19 @@ use foldwise_engine::scheduler::{
 use foldwise_shared::ids::{Attempt, Epoch, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{AttemptState, FailureClass};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::Connection;
 
+use super::curves::{Rows, Span, all_rows};
 use super::error::Fault;
-use super::open;
 use super::value::{DECISION, count, decision, optional_word, param, word};
 
-/// True for the trials of studies that go on.
+/// True for the rows of `trial` that belong to a study that goes on.
 const GOES_ON: &str = "study_id IN (SELECT id FROM study WHERE state <> 'ended')";
-
-/// So many attempts are not worth a thread of their own.
-const ATTEMPTS_A_THREAD: usize = 2_000;
-/// Readers at a time.
-const THREADS: usize = 8;
 
 /// Loads everything; the caller holds a transaction on the file `real`, and is the only one who writes to it.
 pub(super) fn load(tx: &Connection, real: &Path) -> Result<Snapshot, Fault> {
-    let mut loader = Loader { studies: studies(tx)?, places: HashMap::new() };
+    let filter = format!("trial_id IN (SELECT id FROM trial WHERE {GOES_ON})");
+    let mut loader = Loader { studies: studies(tx)?, places: HashMap::new(), filter };
     loader.trials(tx)?;
     loader.params(tx)?;
     loader.decisions(tx)?;
@@ -45,25 +40,8 @@ struct Loader {
     studies: Vec<StudySnapshot>,
     /// Trial row -> positions of its study and of itself therein.
     places: HashMap<i64, (usize, usize)>,
-}
-
-/// Which rows of an attempt are live.
-struct Span {
-    trial: i64,
-    fold: u32,
-    attempt: u32,
-    /// The last epoch that no newer attempt trains again.
-    live_until: u32,
-    /// The epochs that a fold of its study has.
-    planned: u32,
-}
-
-/// The epochs of an attempt.
-struct Rows {
-    /// How many are recorded.
-    count: u64,
-    /// The validation losses of the live ones, as in [`FoldSnapshot`].
-    curve: Vec<Option<f64>>,
+    /// A condition on the column `trial_id` of a table: which of its rows are wanted.
+    filter: String,
 }
 
 fn studies(tx: &Connection) -> Result<Vec<StudySnapshot>, Fault> {
@@ -127,7 +105,8 @@ impl Loader {
 
     fn params(&mut self, tx: &Connection) -> Result<(), Fault> {
         let mut query = tx.prepare(&format!(
-            "SELECT trial_id, name, kind, param.value FROM param JOIN trial ON trial.id = trial_id WHERE {GOES_ON}"
+            "SELECT trial_id, name, kind, value FROM param WHERE {}",
+            self.filter
         ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -138,8 +117,8 @@ impl Loader {
 
     fn decisions(&mut self, tx: &Connection) -> Result<(), Fault> {
         let mut query = tx.prepare(&format!(
-            "SELECT d.trial_id, {DECISION} FROM decision AS d JOIN trial ON trial.id = d.trial_id \
-             WHERE {GOES_ON} ORDER BY d.event_seq"
+            "SELECT d.trial_id, {DECISION} FROM decision AS d WHERE {} ORDER BY d.event_seq",
+            self.filter
         ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -150,8 +129,8 @@ impl Loader {
 
     fn folds(&mut self, tx: &Connection) -> Result<(), Fault> {
         let mut query = tx.prepare(&format!(
-            "SELECT trial_id, fold, fold.state, fold.value, best_epoch, attempts \
-             FROM fold JOIN trial ON trial.id = trial_id WHERE {GOES_ON} ORDER BY trial_id, fold",
+            "SELECT trial_id, fold, state, value, best_epoch, attempts FROM fold WHERE {} ORDER BY trial_id, fold",
+            self.filter
         ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -179,8 +158,9 @@ impl Loader {
             "SELECT attempt.trial_id, attempt.fold, attempt.attempt, attempt.start_epoch, attempt.state, \
              attempt.failure, attempt.lease_id, attempt.worker, attempt.device, lease.incarnation, \
              lease.lease_ms, coalesce(lease.renewed_at, lease.granted_at) \
-             FROM attempt JOIN lease ON lease.id = attempt.lease_id JOIN trial ON trial.id = attempt.trial_id \
-             WHERE {GOES_ON} ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
+             FROM attempt JOIN lease ON lease.id = attempt.lease_id WHERE {} \
+             ORDER BY attempt.trial_id DESC, attempt.fold DESC, attempt.attempt DESC",
+            self.filter
         ))?;
         let mut rows = query.query([])?;
         let mut spans: Vec<Span> = Vec::new();
@@ -248,58 +228,6 @@ impl Loader {
     fn fold(&mut self, what: &str, trial: i64, fold: u32) -> Result<&mut FoldSnapshot, Fault> {
         self.trial(what, trial)?.folds.get_mut(fold as usize).ok_or_else(|| orphan(what, trial))
     }
-}
-
-/// The epochs of all these attempts, in their order.
-fn all_rows(tx: &Connection, real: &Path, attempts: &[Span]) -> Result<Vec<Rows>, Fault> {
-    let cores = available_parallelism().map_or(1, usize::from).min(THREADS);
-    let threads = cores.min(attempts.len() / ATTEMPTS_A_THREAD).max(1);
-    let mut parts = attempts.chunks(attempts.len().div_ceil(threads).max(1));
-    let first = parts.next().unwrap_or_default();
-    std::thread::scope(|scope| {
-        let others: Vec<_> = parts
-            .map(|part| {
-                // Nobody writes, so that all of them see the same.
-                scope.spawn(|| rows(&open::connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY)?, part))
-            })
-            .collect();
-        let mut all = rows(tx, first)?;
-        for thread in others {
-            let ended = thread.join().map_err(|_| Fault::Inconsistent("a reader of the epochs panicked".into()))?;
-            all.extend(ended?);
-        }
-        Ok(all)
-    })
-}
-
-fn rows(db: &Connection, attempts: &[Span]) -> Result<Vec<Rows>, Fault> {
-    let mut query = db.prepare(
-        "SELECT epoch, value FROM epoch WHERE trial_id = ?1 AND fold = ?2 AND attempt = ?3 ORDER BY epoch",
-    )?;
-    let mut all = Vec::with_capacity(attempts.len());
-    for span in attempts {
-        let (mut count, mut curve) = (0, Vec::new());
-        let mut rows = query.query(params![span.trial, span.fold, span.attempt])?;
-        while let Some(row) = rows.next()? {
-            let epoch: u32 = row.get(0)?;
-            count += 1;
-            if epoch > span.live_until {
-                continue;
-            }
-            if epoch > span.planned {
-                return Err(Fault::Damaged(format!(
-                    "fold {} of the trial with id {} has an epoch {epoch}, and {} at most",
-                    span.fold, span.trial, span.planned
-                )));
-            }
-            // What was not finite is null in the table.
-            let value = row.get::<_, Option<f64>>(1)?.unwrap_or(f64::NAN);
-            curve.resize(epoch.saturating_sub(1) as usize, None);
-            curve.push(Some(value));
-        }
-        all.push(Rows { count, curve });
-    }
-    Ok(all)
 }
 
 fn orphan(what: &str, trial: i64) -> Fault {

@@ -127,7 +127,7 @@ pub(super) async fn work(
                 worker.take(message.map_err(gone)?.ok_or_else(closed)?);
             }
             _ = tick(&mut pace) => worker.report(),
-            _ = heartbeat.tick() => worker.send(From::Heartbeat(v1::Heartbeat {})),
+            _ = heartbeat.tick() => worker.send(From::Heartbeat(v1::Heartbeat::default())),
             changed = phase.changed(), if asked_to_end.is_none() => {
                 if changed.is_err() || *phase.borrow_and_update() == Phase::Ending {
                     asked_to_end = Some(Instant::now());
