@@ -133,13 +133,10 @@ impl Metrics {
         start_time.set(started.as_secs_f64());
         registry.register("start_time_seconds", "When this coordinator started, since 1970 UTC", start_time);
         let wire_version = foldwise_proto::WIRE_VERSION.to_string();
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("wire_version", wire_version)]);
+        let build =
+            Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("wire_version", wire_version)]);
         registry.register("build", "Which coordinator this is", build);
-        registry.register(
-            "epochs_recorded",
-            "Epochs that are durable, since the start",
-            self.epochs.clone(),
-        );
+        registry.register("epochs_recorded", "Epochs that are durable, since the start", self.epochs.clone());
         registry.register(
             "acknowledgements",
             "Epochs and ends of attempts that workers were told are durable",
@@ -199,11 +196,12 @@ impl Metrics {
 
     /// A worker is told something.
     pub(crate) fn sent(&self, message: &ToWorker) {
-        match message {
-            ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. } => drop(self.acknowledgements.inc()),
-            ToWorker::Revoked { .. } => drop(self.revoked.inc()),
-            _ => {}
-        }
+        let counter = match message {
+            ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. } => &self.acknowledgements,
+            ToWorker::Revoked { .. } => &self.revoked,
+            _ => return,
+        };
+        counter.inc();
     }
 
     /// A call was answered, or a stream began.
@@ -236,7 +234,11 @@ impl Metrics {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
             registry.register(name, help, gauge);
         };
-        gauge("workers_connected", "Workers with an open stream that were heard of within their lease", census.workers_connected);
+        gauge(
+            "workers_connected",
+            "Workers with an open stream that were heard of within their lease",
+            census.workers_connected,
+        );
         gauge("workers_silent", "Workers of which nothing is heard", census.workers_silent);
         gauge("slots", "Attempts that the connected workers can run side by side", census.slots);
         gauge("slots_free", "Those of them that are free", census.slots_free);

@@ -19,17 +19,19 @@ import statistics
 import tempfile
 import threading
 import time
+import warnings
 
 import optuna
 from optuna.storages import GrpcStorageProxy, RDBStorage, run_grpc_proxy_server
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def serve(url, port, threads):
-    from concurrent.futures import ThreadPoolExecutor
-
-    run_grpc_proxy_server(RDBStorage(url), host="127.0.0.1", port=port, thread_pool=ThreadPoolExecutor(threads))
+def serve(url, port):
+    # Each of its ten threads waits for the others' transactions, and gives up after five seconds unless told.
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 100}})
+    run_grpc_proxy_server(storage, host="127.0.0.1", port=port)
 
 
 def connect(port):
@@ -77,7 +79,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=".") as folder:
         database = pathlib.Path(folder).resolve() / "load.db"
         context = multiprocessing.get_context("spawn")
-        server = context.Process(target=serve, args=(f"sqlite:///{database}", port, clients), daemon=True)
+        server = context.Process(target=serve, args=(f"sqlite:///{database}", port), daemon=True)
         server.start()
         study = connect(port).create_new_study([optuna.study.StudyDirection.MINIMIZE], "load")
         counts = [options.reports // clients + (n < options.reports % clients) for n in range(clients)]

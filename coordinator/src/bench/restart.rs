@@ -79,7 +79,8 @@ impl Plan {
         let folder = Folder::new(&self.folder)?;
         let database = folder.database();
         self.fill(&database, filled)?;
-        let bytes = std::fs::metadata(&database).map_err(BenchError::system("failed to look at the database"))?.len();
+        let bytes =
+            std::fs::metadata(&database).map_err(BenchError::system("failed to look at the database"))?.len();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -136,7 +137,8 @@ impl Plan {
         };
         let spec = self.spec()?;
         let spec_text = spec.to_json();
-        let worker = WorkerInfo { name: "filled".into(), incarnation: "filled".into(), device: "none".into() };
+        let worker =
+            WorkerInfo { name: "filled".into(), incarnation: "filled".into(), device: "none".into() };
         let mut writes = vec![
             Write::Study { id: study, study: Box::new(NewStudy { spec, spec_text, data }), at },
             Write::Worker { worker: worker.clone(), at },
@@ -155,7 +157,9 @@ impl Plan {
 
     fn trial(&self, trial: TrialNumber, worker: &WorkerInfo, at: Millis, writes: &mut Vec<Write>) {
         let study = StudyId(1);
-        let share = |salt: u32| f64::from(trial.0.wrapping_mul(2_654_435_761).rotate_left(salt)) / f64::from(u32::MAX);
+        let share = |salt: u32| {
+            f64::from(trial.0.wrapping_mul(2_654_435_761).rotate_left(salt)) / f64::from(u32::MAX)
+        };
         let params = [
             ("learning_rate", libm::pow(10.0, -4.0 + 3.0 * share(0))),
             ("dropout", 0.5 * share(9)),
@@ -181,7 +185,13 @@ impl Plan {
             let key = AttemptKey { study, trial, fold, attempt: Attempt(1) };
             let lease = LeaseId(i64::from(trial.0) * i64::from(self.folds) + i64::from(fold.0) + 1);
             writes.push(Write::Lease { lease, worker: worker.clone(), lease_ms: None, at });
-            writes.push(Write::AttemptStarted { key, lease, worker: worker.clone(), start_epoch: Epoch(0), at });
+            writes.push(Write::AttemptStarted {
+                key,
+                lease,
+                worker: worker.clone(),
+                start_epoch: Epoch(0),
+                at,
+            });
             let wire = attempt_key(key);
             for epoch in (1..=self.epochs).map(Epoch) {
                 let value = loss(&wire, epoch.0);
@@ -236,7 +246,8 @@ async fn first_lease(url: &str) -> Result<(), BenchError> {
     // The receiver is there until the stream is.
     drop(outgoing.send(FromWorker { message: Some(From::Hello(hello)) }));
     let leased = async {
-        let mut incoming = client.session(UnboundedReceiverStream::new(receiver)).await.map_err(gone)?.into_inner();
+        let mut incoming =
+            client.session(UnboundedReceiverStream::new(receiver)).await.map_err(gone)?.into_inner();
         while let Some(message) = incoming.message().await.map_err(gone)? {
             if matches!(message.message, Some(To::Assign(_))) {
                 return Ok(());

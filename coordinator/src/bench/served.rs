@@ -79,7 +79,10 @@ impl Served {
         while served.url.is_empty() {
             let start = said.len();
             if lines.read_line(&mut said).unwrap_or(0) == 0 {
-                return Err(BenchError::Coordinator(format!("the coordinator did not start: {}", said.trim())));
+                return Err(BenchError::Coordinator(format!(
+                    "the coordinator did not start: {}",
+                    said.trim()
+                )));
             }
             let line = said.get(start..).unwrap_or_default();
             let url = line.split([' ', ',']).find(|word| word.starts_with("http://"));

@@ -28,7 +28,6 @@ mod documents;
 #[cfg(test)]
 mod samples;
 
-
 pub use self::args::{Cli, DatabaseArgs, Device, ResumeArgs, RunArgs, ServeArgs, TokenArgs, WorkersArgs};
 pub use self::error::CliError;
 pub use self::source::unknown_study;

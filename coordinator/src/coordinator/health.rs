@@ -57,3 +57,38 @@ impl Coordinator {
         self.metrics.page(&now).map_err(|_| CoordinatorError::Closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::Options;
+    use crate::store::Store;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn health_follows_the_last_transaction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("study.db");
+        let store = Store::open(&path).expect("a database");
+        let (coordinator, _) = Coordinator::start(store, &path, Options::default()).expect("a loop");
+        assert_eq!(coordinator.health().await, Ok(()));
+        coordinator.metrics().commit_failed("database or disk is full");
+        let why = coordinator.health().await.expect_err("not well");
+        assert_eq!(why, "the last transaction failed: database or disk is full");
+        let page = coordinator.metrics_page().await.expect("a page");
+        assert!(page.contains("\nfoldwise_commits_failed_total 1\n"), "{page}");
+        assert!(page.contains("\nfoldwise_inbox_events 0\n"), "{page}");
+        coordinator.metrics().committed(&[], Duration::from_millis(3));
+        assert_eq!(coordinator.health().await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_is_gone_is_not_well() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("study.db");
+        let store = Store::open(&path).expect("a database");
+        let (mut coordinator, _) = Coordinator::start(store, &path, Options::default()).expect("a loop");
+        // As if its receiver were dropped.
+        coordinator.inbox = tokio::sync::mpsc::channel(1).0;
+        assert_eq!(coordinator.health().await, Err("the coordinator's loop has ended".to_owned()));
+    }
+}

@@ -142,7 +142,11 @@ fn message_of(response: &Response) -> String {
 
 /// A method that there is, or `other`: what a caller makes up is no label.
 fn method_of(path: &str) -> &'static str {
-    METHODS.iter().find(|method| method.trim_start_matches('/') == path.trim_start_matches('/')).copied().unwrap_or("other")
+    METHODS
+        .iter()
+        .find(|method| method.trim_start_matches('/') == path.trim_start_matches('/'))
+        .copied()
+        .unwrap_or("other")
 }
 
 /// Every path that is counted by its name.
@@ -251,7 +255,10 @@ mod tests {
             let Some(name) = line.trim().strip_prefix("rpc ").and_then(|rest| rest.split('(').next()) else {
                 continue;
             };
-            assert!(METHODS.iter().any(|method| method.ends_with(&format!("/{name}"))), "{name} is not counted");
+            assert!(
+                METHODS.iter().any(|method| method.ends_with(&format!("/{name}"))),
+                "{name} is not counted"
+            );
         }
         assert_eq!(method_of("/foldwise.v1.StudyService/Ask"), "/foldwise.v1.StudyService/Ask");
         assert_eq!(method_of("/foldwise.v1.StudyService/Guess"), "other");

@@ -48,7 +48,8 @@ pub(super) fn all_rows(tx: &Connection, real: &Path, attempts: &[Span]) -> Resul
             .collect();
         let mut all = rows(tx, first)?;
         for thread in others {
-            let ended = thread.join().map_err(|_| Fault::Inconsistent("a reader of the epochs panicked".into()))?;
+            let ended =
+                thread.join().map_err(|_| Fault::Inconsistent("a reader of the epochs panicked".into()))?;
             all.extend(ended?);
         }
         Ok(all)

@@ -104,10 +104,8 @@ impl Loader {
     }
 
     fn params(&mut self, tx: &Connection) -> Result<(), Fault> {
-        let mut query = tx.prepare(&format!(
-            "SELECT trial_id, name, kind, value FROM param WHERE {}",
-            self.filter
-        ))?;
+        let mut query =
+            tx.prepare(&format!("SELECT trial_id, name, kind, value FROM param WHERE {}", self.filter))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             self.trial("param", row.get(0)?)?.params.insert(row.get(1)?, param(row, 2)?);

@@ -52,7 +52,10 @@ fn what_is_wrong_is_said() {
         .foldwise("bench load --workers 2 --seconds 1 --set budget.trils=1")
         .expect_code(1)
         .expect_stderr(&["budget.trils", "did you mean `trials`"]);
-    scene.foldwise("bench restart --trials 3 --set budget.trils=1").expect_code(2).expect_stderr(&["budget.trils"]);
+    scene
+        .foldwise("bench restart --trials 3 --set budget.trils=1")
+        .expect_code(2)
+        .expect_stderr(&["budget.trils"]);
     scene.foldwise("bench load --db-folder nowhere").expect_code(1).expect_stderr(&["nowhere"]);
 }
 

@@ -14,7 +14,8 @@ use tonic::Request;
 fn page(server: &Server, path: &str, headers: &str) -> (u16, String, String) {
     let address = server.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).expect("a connection");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n").expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n")
+        .expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("headers");
@@ -75,7 +76,10 @@ fn the_metrics_agree_with_the_database() {
         .sum();
     assert_eq!(attempts, ends);
     let complete = "SELECT count(*) FROM attempt WHERE state = 'complete'";
-    assert_eq!(metric("foldwise_attempts_ended_total{state=\"complete\",failure=\"none\"}"), stored(complete));
+    assert_eq!(
+        metric("foldwise_attempts_ended_total{state=\"complete\",failure=\"none\"}"),
+        stored(complete)
+    );
     assert_eq!(metric("foldwise_workers_connected"), 1.0);
     assert_eq!((metric("foldwise_slots"), metric("foldwise_slots_free")), (2.0, 2.0));
     assert_eq!((metric("foldwise_leases_open"), metric("foldwise_folds{state=\"running\"}")), (0.0, 0.0));
@@ -115,7 +119,8 @@ fn health_is_what_it_is() {
     let server = scene.serve("--db study.db");
     assert_eq!(page(&server, "/healthz", "").0, 200);
     assert!(page(&server, "/healthz", "").2.contains("ok"));
-    assert_eq!(page(&server, "/nothing", "").0, 404);
+    // What there is not is answered as gRPC does it.
+    assert!(page(&server, "/nothing", "").1.contains("grpc-status: 12"));
     assert_eq!(grpc_health(&server), 1, "serving");
 }
 
@@ -139,7 +144,7 @@ fn every_line_of_the_log_is_an_object() {
     let url = &server.url;
     let worker = scene.worker(&format!("--coordinator {url} --name a --log json"));
     scene.foldwise(&format!("study create study.toml --coordinator {url}")).expect_code(0);
-    let missing = scene.foldwise(&format!("study pause nothing --coordinator {url} --log json")).expect_code(2);
+    let missing = scene.foldwise(&format!("trial ask nothing --coordinator {url} --log json")).expect_code(2);
     let database = scene.database("study.db");
     let ended = "SELECT count(*) FROM study WHERE state = 'ended'";
     until("the study's end", || (database.number_so_far(ended) == 1).then_some(()));
@@ -147,7 +152,8 @@ fn every_line_of_the_log_is_an_object() {
     server.running.signal(Signal::TERM);
     let server = server.running.finish().expect_code(0);
     let worker = worker.finish();
-    for (who, text) in [("serve", &server.stderr), ("worker", &worker.stderr), ("study pause", &missing.stderr)] {
+    for (who, text) in [("serve", &server.stderr), ("worker", &worker.stderr), ("trial ask", &missing.stderr)]
+    {
         assert!(!text.trim().is_empty(), "{who} said nothing");
         for line in text.lines() {
             let object: serde_json::Value =
@@ -158,7 +164,7 @@ fn every_line_of_the_log_is_an_object() {
     // The id in the error that the user saw leads to the line of the coordinator.
     let id = missing.stderr.split("(request ").nth(1).and_then(|rest| rest.split(')').next()).expect("an id");
     let line = server.stderr.lines().find(|line| line.contains(id)).unwrap_or_else(|| panic!("no {id}"));
-    for word in ["PauseStudy", "not_found", "nothing"] {
+    for word in ["StudyService/Ask", "not_found", "nothing"] {
         assert!(line.contains(word), "{line}");
     }
 }
@@ -182,7 +188,8 @@ fn a_request_has_an_id_that_comes_back() {
         assert_eq!(refused.metadata().get("x-request-id").expect("an id"), "night-42.b");
         for unfit in ["", "two words", "a;b"] {
             let refused = client.get_study(ask(unfit)).await.expect_err("there is none");
-            let id = refused.metadata().get("x-request-id").expect("an id").to_str().expect("ASCII").to_owned();
+            let id =
+                refused.metadata().get("x-request-id").expect("an id").to_str().expect("ASCII").to_owned();
             assert_eq!(id.len(), 32, "{unfit}: {id}");
             assert!(refused.message().ends_with(&format!("(request {id})")), "{refused}");
         }
@@ -194,7 +201,7 @@ fn a_request_has_an_id_that_comes_back() {
     assert!(head.contains("x-request-id: probe-7"), "{head}");
     // A person sees it too.
     scene
-        .foldwise(&format!("study pause nothing --coordinator {}", server.url))
+        .foldwise(&format!("trial ask nothing --coordinator {}", server.url))
         .expect_code(2)
         .expect_stderr(&["there is no study named `nothing`", "(request "]);
 }

@@ -87,7 +87,8 @@ impl Percentile {
     pub fn others_at(&mut self, trial: &Standing, epoch: bool) -> Vec<(TrialNumber, Option<f64>)> {
         if epoch {
             let (others, _) = self.others(trial);
-            let peers = self.peers.with(trial.fold, others).epochs.get_mut(trial.curve.len().saturating_sub(1));
+            let peers =
+                self.peers.with(trial.fold, others).epochs.get_mut(trial.curve.len().saturating_sub(1));
             peers.map(|peers| peers.others(trial.number)).unwrap_or_default()
         } else {
             let folds = trial.finished.iter().map(|(fold, _)| *fold).collect();

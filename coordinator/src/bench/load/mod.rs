@@ -131,7 +131,12 @@ impl Plan {
         runtime.block_on(self.measure(url, token.as_deref(), None))
     }
 
-    async fn measure(&self, url: &str, token: Option<&str>, ours: Option<&Served>) -> Result<Load, BenchError> {
+    async fn measure(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        ours: Option<&Served>,
+    ) -> Result<Load, BenchError> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|error| BenchError::Coordinator(format!("`{url}` is no address: {error}")))?
             .tcp_nodelay(true);
@@ -148,9 +153,9 @@ impl Plan {
             latencies: Histogram::new(),
         });
         let (phase, phases) = watch::channel(Phase::Connecting);
-        let pace = self.reports_per_second.map(|all| {
-            Duration::from_secs_f64(f64::from(self.workers) / f64::from(all.max(1)))
-        });
+        let pace = self
+            .reports_per_second
+            .map(|all| Duration::from_secs_f64(f64::from(self.workers) / f64::from(all.max(1))));
         let started = Instant::now();
         let at_once = Arc::new(Semaphore::new(CONNECTING));
         let mut workers = JoinSet::new();
@@ -181,7 +186,8 @@ impl Plan {
         while counts.welcomed.load(Ordering::Relaxed) < self.workers {
             if started.elapsed() > CONNECT {
                 let welcomed = counts.welcomed.load(Ordering::Relaxed);
-                let message = format!("only {welcomed} of {} workers were welcomed within {CONNECT:?}", self.workers);
+                let message =
+                    format!("only {welcomed} of {} workers were welcomed within {CONNECT:?}", self.workers);
                 return Err(BenchError::Coordinator(message));
             }
             tokio::select! {

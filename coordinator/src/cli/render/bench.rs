@@ -139,7 +139,10 @@ pub(super) fn load_table(figures: &Figures) -> String {
     {
         pairs.row("its memory", format!("{begin:.0} MiB, then {end:.0} MiB, at most {peak:.0} MiB"));
     }
-    pairs.row("checked", format!("{} acknowledged, {} in the database", figures.acknowledged, figures.recorded));
+    pairs.row(
+        "checked",
+        format!("{} acknowledged, {} in the database", figures.acknowledged, figures.recorded),
+    );
     pairs.finish()
 }
 
