@@ -25,6 +25,6 @@ fn everything_is_counted_once() {
     assert_eq!((census.workers_connected, census.workers_silent), (1, 1));
     assert_eq!((census.slots, census.slots_free, census.leases), (2, 0, 4));
 
-    scenario.play("pause =>");
+    scenario.play("pause => study paused");
     assert_eq!(scenario.census().folds_waiting, 0, "nothing is leased of a study that is paused");
 }
