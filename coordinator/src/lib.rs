@@ -8,11 +8,15 @@ pub mod artifacts;
 
 pub mod hindsight;
 
+pub mod metrics;
+
 pub mod coordinator;
 
 pub mod server;
 
 pub mod local;
+
+mod open_files;
 
 pub mod bench;
 

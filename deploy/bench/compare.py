@@ -4,9 +4,10 @@
   compare.py train [--rounds 3]   seconds an epoch of the "lab" network, 60,000 images, batch 256, one thread
   compare.py study [--rounds 3]   trials an hour of deploy/bench/study.toml, two workers of one thread
   compare.py suggest              milliseconds a suggestion after 100, 1,000 and 10,000 trials, 64 running (10 minutes)
+  compare.py load                 durable epoch reports a second, beside Optuna's gRPC storage proxy over SQLite
 
-Needs `make build`, and PYTHON to name the interpreter that has the peer: optuna, and for all but `suggest` torch 2.11.0
-and lightning as well. These need FOLDWISE_DATA too, and PEERS to name the script of the peer.
+Needs `make build`, and PYTHON to name the interpreter that has the peer: optuna, for `load` grpcio and protobuf too, and for
+`train` and `study` torch 2.11.0 and lightning. These need FOLDWISE_DATA too, and PEERS to name the script of the peer.
 """
 import argparse
 import json
@@ -69,13 +70,39 @@ def suggest():
             print(f"    {row['sampler']:8} {row['median_ms']:8.3f} (p99 {row['p99_ms']:.3f})   {ratio:.1f}x as fast")
 
 
+def load(rounds):
+    print("durable epoch reports a second:")
+    ratios = []
+    for number in range(1, rounds + 1):
+        # As many clients as the peer has, then as many workers as a large site has.
+        command = [PROGRAMS / "foldwise", "bench", "load", "--seconds", "2", "-o", "json"]
+        few, many = (
+            json.loads(subprocess.run([*command, "--workers", str(workers)], check=True, capture_output=True).stdout)
+            for workers in (64, 1_000)
+        )
+        theirs = last_json([PYTHON, ROOT / "deploy/bench/optuna_load.py", "--reports", str(few["acknowledged"])])
+        print(f"round {number}:")
+        for name, row in {"foldwise": few, "foldwise ": many, "optuna": theirs}.items():
+            clients = row.get("workers", row.get("clients"))
+            print(
+                f"  {name:9} {clients:5,} clients {row['reports_per_second']:9,.0f}   "
+                f"median {row['median_ms']:7.1f} ms   p99 {row['p99_ms']:7.1f} ms   "
+                f"{row['cpu_seconds'] / row['reports'] * 1e6:7.0f} us of CPU each",
+                flush=True,
+            )
+        ratios.append(few["reports_per_second"] / theirs["reports_per_second"])
+    print(f"with 64 clients, {theirs['reports']:,} reports: {statistics.median(ratios):.0f}x as many (of {rounds} rounds)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "study", "suggest"])
+    parser.add_argument("what", choices=["train", "study", "suggest", "load"])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.what == "suggest":
         return suggest()
+    if options.what == "load":
+        return load(options.rounds)
     ours, theirs = (our_epoch, their_epoch) if options.what == "train" else (our_study, their_study)
     unit = "seconds an epoch" if options.what == "train" else "seconds a study"
     seen = {name: [] for name in ["foldwise", *STACKS]}

@@ -12,6 +12,8 @@ use foldwise_worker::device::DeviceChoice;
 use foldwise_worker::supervisor::Devices;
 use tonic::metadata::AsciiMetadataValue;
 
+use crate::log::LogFormat;
+
 /// Longer is for ever, and no sum with a time overflows.
 const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -49,6 +51,9 @@ pub struct Cli {
     /// How to work.
     #[command(flatten)]
     pub work: WorkArgs,
+    /// How the log on standard error is written: text, or json with an object a line.
+    #[arg(long, global = true, value_name = "FORMAT", env = "FOLDWISE_LOG_FORMAT", default_value = "text")]
+    pub log: LogFormat,
 }
 
 /// Something else than to work.

@@ -1,9 +1,10 @@
 //! The binary `foldwise-worker`: reads the flags, starts the agent, and turns what comes of it into an exit code.
 
 mod args;
+mod log;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use foldwise_worker::objective::FoldObjective;
 use foldwise_worker::supervisor::{self, Devices, End};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use self::args::{BenchArgs, Cli, Command, Config, DevicesArgs};
 
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { WRONG_CONFIG.into() } else { ExitCode::SUCCESS };
         }
     };
-    log_to_stderr(if cli.work.is_spawned() { "warn" } else { "info" });
+    log::start(if cli.work.is_spawned() { "warn" } else { "info" }, cli.log);
     let result = match cli.command {
         Some(Command::Devices(args)) => show_devices(&args),
         Some(Command::Bench(args)) => run_bench(&args),
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
-            eprintln!("foldwise-worker: {message}");
+            log::fail(&message);
             code.into()
         }
     }
@@ -216,26 +216,5 @@ fn print(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(TRY_AGAIN, error)),
         _ => Ok(()),
-    }
-}
-
-fn log_to_stderr(default: &str) {
-    let (filter, wrong) = match std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()) {
-        None => (EnvFilter::new(default), None),
-        Some(text) => match EnvFilter::try_new(&text) {
-            Ok(filter) => (filter, None),
-            Err(error) => (EnvFilter::new(default), Some(error)),
-        },
-    };
-    let colors =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colors)
-        .with_target(false)
-        .init();
-    if let Some(error) = wrong {
-        tracing::warn!("RUST_LOG is ignored: {error}");
     }
 }

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::{StudyState, TrialState};
 
-pub use self::bench::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
+pub use self::bench::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 pub use self::living::{
     DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand,
@@ -24,6 +24,7 @@ pub use self::living::{
 pub use self::security::{CertsArgs, GateArgs, TlsArgs, TokenArgs};
 pub use self::words::{Device, TrialOrder};
 
+use super::log::LogFormat;
 use super::render::Format;
 
 /// The database where no other is named.
@@ -57,6 +58,10 @@ pub struct Cli {
     #[arg(short, long, global = true, env = "FOLDWISE_VERBOSE", value_parser = FalseyValueParser::new())]
     #[arg(action = clap::ArgAction::SetTrue)]
     pub verbose: bool,
+
+    /// How the log on standard error is written: text, or json with an object a line.
+    #[arg(long, global = true, value_name = "FORMAT", env = "FOLDWISE_LOG_FORMAT", default_value = "text")]
+    pub log: LogFormat,
 
     /// What to do.
     #[command(subcommand)]
@@ -96,7 +101,7 @@ pub enum Command {
     Data(DataCommand),
     /// Make certificates and tokens to try a coordinator with TLS.
     Certs(CertsArgs),
-    /// See how good and how fast the samplers are.
+    /// See how good the samplers are, and how fast everything is.
     #[command(subcommand)]
     Bench(BenchCommand),
 }

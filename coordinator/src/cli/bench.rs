@@ -1,23 +1,26 @@
-//! `foldwise bench`: how good and how fast the samplers are.
+//! `foldwise bench`: how good the samplers are, and how fast everything is.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{BenchCommand, BenchSearchArgs, BenchSuggestArgs};
+use super::args::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
 use super::error::CliError;
 use super::render::{self, Answer, Format};
-use crate::bench::{BenchError, Problem, search, suggest};
+use crate::bench::{BenchError, Problem, load, restart, search, suggest};
+use crate::open_files;
 
 /// Does what a `foldwise bench` command says.
 ///
 /// # Errors
-/// The answer cannot be written.
+/// What is measured does not work, or the answer cannot be written.
 pub fn execute(command: BenchCommand) -> Result<(), CliError> {
     match command {
         BenchCommand::Search(args) => search(args),
         BenchCommand::Suggest(args) => suggest(args),
+        BenchCommand::Load(args) => load(args),
+        BenchCommand::Restart(args) => restart(args),
     }
 }
 
@@ -78,6 +81,40 @@ next:
   foldwise bench search        # how good the suggestions are
   deploy/bench/compare.py suggest  # the same beside Optuna";
 
+fn load(args: BenchLoadArgs) -> Result<(), CliError> {
+    open_files::allow_many();
+    let coordinator = match args.coordinator {
+        Some(url) => Some((url, args.token.read()?)),
+        None => None,
+    };
+    let plan = load::Plan {
+        workers: args.workers,
+        seconds: args.seconds,
+        reports_per_second: args.reports_per_second,
+        idle: args.idle,
+        coordinator,
+        folder: args.place.db_folder,
+        sets: args.place.sets,
+    };
+    let load = plan.run().map_err(other)?;
+    render::print(Answer::Load(&load), args.output.format)
+}
+
+fn restart(args: BenchRestartArgs) -> Result<(), CliError> {
+    let plan = restart::Plan {
+        trials: args.trials,
+        folds: args.folds,
+        epochs: args.epochs,
+        rounds: args.rounds,
+        folder: args.place.db_folder,
+        sets: args.place.sets,
+    };
+    let bar = Bar::new("trials");
+    let rounds = plan.run(&|filled| bar.reach(filled, args.trials)).map_err(other)?;
+    bar.finish();
+    render::print(Answer::Restart(&rounds), args.output.format)
+}
+
 /// Each once, in the order of their first places.
 fn once_each<T: PartialEq>(all: Vec<T>) -> Vec<T> {
     let mut kept = Vec::new();
@@ -90,7 +127,7 @@ fn once_each<T: PartialEq>(all: Vec<T>) -> Vec<T> {
 }
 
 fn other(error: BenchError) -> CliError {
-    CliError::Other(error.into())
+    if error.is_user_error() { CliError::usage(error.to_string()) } else { CliError::Other(error.into()) }
 }
 
 /// The progress on standard error: a bar on a terminal, else a line for every tenth.
@@ -119,6 +156,12 @@ impl Bar {
         if self.bar.is_hidden() && (done * 10 / all) > ((done - 1) * 10 / all) {
             super::say(&format!("{done} of {all} {}", self.what));
         }
+    }
+
+    /// So many of `all` are done; says nothing where there is no terminal.
+    fn reach(&self, done: u32, all: u32) {
+        self.bar.set_length(all.into());
+        self.bar.set_position(done.into());
     }
 
     fn finish(&self) {
@@ -179,6 +222,9 @@ mod tests {
             ("search --threads 0", "number would be zero"),
             ("suggest --params 21", "21 is not in 1..=20"),
             ("suggest --trials ,", "cannot parse integer"),
+            ("load --workers 0", "0 is not in 1..=100000"),
+            ("load --idle --reports-per-second 5", "cannot be used with"),
+            ("restart --folds 1", "1 is not in 2..=100"),
         ] {
             let message = parse(&format!("foldwise bench {line}")).map(|_| ()).expect_err(line);
             assert!(message.contains(part), "{line}\n  gave: {message}\n  want: {part}");

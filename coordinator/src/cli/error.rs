@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use foldwise_data::DataError;
 use foldwise_shared::spec::SpecError;
 
+use super::log;
 use crate::coordinator::{CoordinatorError, CreateError};
 use crate::hindsight::HindsightError;
 use crate::local::LocalError;
@@ -87,8 +88,12 @@ impl CliError {
     pub fn report(&self, stderr: &mut dyn Write) -> ExitCode {
         let code = self.code();
         if code != 0 {
+            let mut text = Vec::new();
             // If standard error is gone as well, the exit code has to do.
-            let _ = self.write(stderr);
+            let _ = self.write(&mut text);
+            if !log::fail(String::from_utf8_lossy(&text).trim_end()) {
+                let _ = stderr.write_all(&text);
+            }
         }
         ExitCode::from(code)
     }

@@ -12,6 +12,7 @@ mod export;
 mod external;
 mod gate;
 mod living;
+mod log;
 mod next;
 mod remote;
 mod render;
@@ -33,10 +34,6 @@ mod documents;
 #[cfg(test)]
 mod samples;
 
-use std::io::{IsTerminal, Write};
-
-use tracing_subscriber::EnvFilter;
-
 pub use self::args::{
     Cli, DatabaseArgs, Device, GateArgs, ResumeArgs, RunArgs, ServeArgs, TlsArgs, TokenArgs, WorkersArgs,
 };
@@ -51,8 +48,8 @@ use self::args::Command;
 /// # Errors
 /// Whatever kept it from its result; [`CliError::report`] has the words and the exit code.
 pub fn execute(cli: Cli) -> Result<(), CliError> {
-    let Cli { verbose, command } = cli;
-    log(verbose);
+    let Cli { verbose, log, command } = cli;
+    log::start(verbose, log);
     match command {
         Command::Run(args) => run::run(args),
         Command::Resume(args) => run::resume(args),
@@ -78,19 +75,7 @@ fn schema() -> Result<(), CliError> {
     })
 }
 
-/// Writes a line to standard error; one that is closed is no reason to fail.
+/// Tells a person something on standard error, in the format of the log.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// The log goes to standard error, as `RUST_LOG` says; warnings only without it, everything of note with `--verbose`.
-fn log(verbose: bool) {
-    let default = if verbose { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let mut log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if !std::io::stderr().is_terminal() {
-        log = log.with_ansi(false);
-    }
-    // A second subscriber is refused; the first one stays.
-    let _ = log.try_init();
+    log::say(text);
 }

@@ -12,6 +12,7 @@ use super::gate;
 use super::say;
 use super::signals::Signals;
 use crate::coordinator::{self, Coordinator, LoopThread, Options};
+use crate::open_files;
 use crate::server::{self, Security};
 use crate::store::Store;
 
@@ -41,6 +42,7 @@ async fn keep(
     thread: &mut Option<LoopThread>,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
+    open_files::allow_many();
     let listener = TcpListener::bind(address).await.map_err(|error| CliError::Happened {
         message: format!("failed to listen on {address}: {error}"),
         help: Some(
@@ -79,7 +81,7 @@ async fn keep(
             }
         }
     }
-    eprintln!("closing; workers train on and come back when the coordinator does");
+    say("closing; workers train on and come back when the coordinator does");
     server.abort();
     Ok(())
 }

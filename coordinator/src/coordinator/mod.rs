@@ -5,6 +5,7 @@
 mod clock;
 mod create;
 mod data_paths;
+mod health;
 mod offline;
 mod outage;
 mod publish;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use foldwise_engine::scheduler::{Answer, Event, NewStudy, OpenLeases, Refusal, ToWorker};
+use foldwise_engine::scheduler::{Answer, Census, Event, NewStudy, OpenLeases, Refusal, ToWorker};
 use foldwise_shared::ids::{SessionId, StudyId};
 use foldwise_shared::record::{StudyEvent, StudyRecord};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -26,6 +27,7 @@ pub use self::data_paths::{DataPaths, DataRootError};
 pub use self::offline::{Change, offline, request_offline};
 use crate::artifacts::{Artifacts, Janitor};
 use crate::hindsight::HindsightError;
+use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
 
 /// Events that wait to be handled; senders wait when it is full.
@@ -116,6 +118,8 @@ pub(crate) enum Input {
     Request { event: Event, answer: oneshot::Sender<Result<Answer, CoordinatorError>> },
     /// A worker opened a stream: where its messages go.
     Attach { session: SessionId, sender: mpsc::UnboundedSender<ToWorker> },
+    /// Somebody wants to know what there is now.
+    Census { answer: oneshot::Sender<Census> },
 }
 
 /// What was recorded in a study.
@@ -130,6 +134,7 @@ pub struct Coordinator {
     outage: watch::Receiver<Option<String>>,
     database: Arc<Path>,
     artifacts: Arc<Artifacts>,
+    metrics: Arc<Metrics>,
 }
 
 /// The thread of a coordinator's loop; its result is why it ended.
@@ -150,15 +155,16 @@ impl Coordinator {
         let (drained_sender, drained) = watch::channel(false);
         let (outage_sender, outage) = watch::channel(None);
         let artifacts = Arc::new(Artifacts::of(database, options.max_artifact));
+        let metrics = Arc::new(Metrics::new(database));
         let running = running::Running::new(
             store,
             options,
-            published.clone(),
-            drained_sender,
-            outage_sender,
+            running::Outlets { published: published.clone(), drained: drained_sender, outage: outage_sender },
             Janitor::start(Arc::clone(&artifacts))?,
+            Arc::clone(&metrics),
         )?;
-        let coordinator = Self { inbox, published, drained, outage, database: database.into(), artifacts };
+        let coordinator =
+            Self { inbox, published, drained, outage, database: database.into(), artifacts, metrics };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())

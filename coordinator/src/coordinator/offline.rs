@@ -12,9 +12,10 @@ use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::StudyState;
 use tokio::sync::{broadcast, watch};
 
-use super::running::Running;
+use super::running::{Outlets, Running};
 use super::{CoordinatorError, Options, find_study, prepare};
 use crate::artifacts::{Artifacts, Janitor};
+use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
 
 /// How long a command waits for others on the same database, and between two looks.
@@ -103,10 +104,13 @@ fn handle(database: &Path, name: &str, event: Event) -> Result<Answer, Coordinat
     let unwanted = matches!(event, Event::StopStudy(_) | Event::DeleteStudy { force: true, .. });
     let open_leases = if unwanted { OpenLeases::Ended } else { OpenLeases::AsRecorded };
     let options = Options { open_leases, only: Some(name.to_owned()), ..Options::default() };
-    let (published, drained, outage) =
-        (broadcast::channel(1).0, watch::channel(false).0, watch::channel(None).0);
+    let outlets = Outlets {
+        published: broadcast::channel(1).0,
+        drained: watch::channel(false).0,
+        outage: watch::channel(None).0,
+    };
     let janitor = Janitor::start(Arc::new(Artifacts::of(database, None)))?;
-    let running = Running::new(store, options, published, drained, outage, janitor)?;
+    let running = Running::new(store, options, outlets, janitor, Arc::new(Metrics::new(database)))?;
     running.only(event)
 }
 

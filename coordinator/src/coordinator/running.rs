@@ -14,6 +14,7 @@ use super::publish::event_of;
 use super::recall;
 use super::{CoordinatorError, Input, Options, Published, Sessions};
 use crate::artifacts::Janitor;
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 /// Inputs that are handled before their writes are committed together.
@@ -22,6 +23,16 @@ const BATCH: usize = 512;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How much later than planned the loop may wake before it counts as having been away.
 const OVERSLEPT: Duration = Duration::from_secs(2);
+
+/// Where a loop says what others wait for.
+pub(super) struct Outlets {
+    /// What was recorded.
+    pub published: broadcast::Sender<Published>,
+    /// Whether nothing runs any more.
+    pub drained: watch::Sender<bool>,
+    /// Why nothing can be recorded, while that is so.
+    pub outage: watch::Sender<Option<String>>,
+}
 
 pub(super) struct Running {
     /// Before the store: it reads the database until it is done.
@@ -34,6 +45,7 @@ pub(super) struct Running {
     published: broadcast::Sender<Published>,
     drained: watch::Sender<bool>,
     outage: Outage,
+    metrics: Arc<Metrics>,
     draining: bool,
 }
 
@@ -74,10 +86,9 @@ impl Running {
     pub fn new(
         mut store: Store,
         options: Options,
-        published: broadcast::Sender<Published>,
-        drained: watch::Sender<bool>,
-        outage: watch::Sender<Option<String>>,
+        outlets: Outlets,
         janitor: Janitor,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let clock = Clock::start(store.latest()?);
         let scheduler = rebuild(&mut store, &options, clock, &janitor)?;
@@ -89,9 +100,10 @@ impl Running {
             options,
             clock,
             sessions,
-            published,
-            drained,
-            outage: Outage::new(outage),
+            published: outlets.published,
+            drained: outlets.drained,
+            outage: Outage::new(outlets.outage),
+            metrics,
             draining: false,
         })
     }
@@ -181,6 +193,8 @@ impl Running {
                 Input::Attach { session, sender } => {
                     self.sessions.insert(session, sender);
                 }
+                // Who asked may be gone.
+                Input::Census { answer } => drop(answer.send(self.scheduler.census(self.clock.now()))),
                 Input::Event(event) => {
                     match &event {
                         Event::SessionClosed { session } => drop(self.sessions.remove(session)),
@@ -215,7 +229,9 @@ impl Running {
 
     fn commit(&mut self, outcome: Outcome) -> Result<(), StoreError> {
         if !outcome.writes.is_empty() {
+            let began = Instant::now();
             if let Err(error) = self.store.commit(&outcome.writes) {
+                self.metrics.commit_failed();
                 for (answer, _) in outcome.answers {
                     drop(answer.send(Err(not_recorded(&error))));
                 }
@@ -225,6 +241,7 @@ impl Running {
                 return self.outage.failed(error);
             }
             self.outage.recorded();
+            self.metrics.committed(&outcome.writes, began.elapsed());
         }
         // A watcher, a worker or a caller that is gone by now misses nothing it could use.
         if self.published.receiver_count() > 0 {
@@ -233,6 +250,7 @@ impl Running {
             }
         }
         for (session, message) in outcome.sends {
+            self.metrics.sent(&message);
             if let Some(sender) = self.sessions.get(&session) {
                 drop(sender.send(message));
             }
@@ -268,6 +286,7 @@ impl Running {
     fn refuse(&mut self, input: Input) {
         match input {
             Input::Request { answer, .. } => drop(answer.send(Err(self.outage.refusal()))),
+            Input::Census { answer } => drop(answer.send(self.scheduler.census(self.clock.now()))),
             Input::Event(Event::Drain) => self.draining = true,
             Input::Event(_) | Input::Attach { .. } => {}
         }

@@ -4,19 +4,23 @@
 mod accept;
 pub mod access;
 mod artifacts;
+mod http;
 mod refused;
 mod status;
 mod study_service;
 pub mod tls;
 mod worker_service;
 
+use axum::Router;
 use foldwise_proto::v1::study_service_server::StudyServiceServer;
 use foldwise_proto::v1::worker_service_server::WorkerServiceServer;
 use foldwise_proto::{FILE_DESCRIPTORS, MAX_MESSAGE_BYTES};
 use tokio::net::TcpListener;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic_health::pb::health_server::HealthServer;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tower::Layer;
 
 use self::access::GuardLayer;
 pub use self::access::{Token, Tokens};
@@ -55,34 +59,41 @@ pub async fn serve(
     security: Security,
 ) -> anyhow::Result<()> {
     let Security { tokens, tls, data_paths } = security;
-    Server::builder()
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let routes = routes(coordinator.clone(), data_paths, tokens, health_service)?;
+    let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADER_BYTES)
         .accept_http1(true)
-        .layer(GuardLayer::new(tokens))
-        .add_routes(routes(coordinator, data_paths).await?)
-        .serve_with_incoming(accept::accept(listener, tls, accept::Limits::default()))
-        .await?;
-    Ok(())
+        .add_routes(routes)
+        .serve_with_incoming(accept::accept(listener, tls, accept::Limits::default()));
+    let names = ["", WorkerServiceServer::<Workers>::NAME, StudyServiceServer::<Studies>::NAME];
+    tokio::select! {
+        ended = server => Ok(ended?),
+        () = http::keep_health(coordinator, health, &names) => Ok(()),
+    }
 }
 
 /// Everything that is served. What is added here needs a line in `access/role.rs`, or it is open to nobody.
-async fn routes(coordinator: Coordinator, data_paths: DataPaths) -> anyhow::Result<Routes> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<WorkerServiceServer<Workers>>().await;
-    health.set_serving::<StudyServiceServer<Studies>>().await;
+fn routes(
+    coordinator: Coordinator,
+    data_paths: DataPaths,
+    tokens: Tokens,
+    health: HealthServer<impl Health>,
+) -> anyhow::Result<Routes> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let workers = WorkerServiceServer::new(Workers::new(coordinator.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let studies = StudyServiceServer::new(Studies::new(coordinator, data_paths))
+    let studies = StudyServiceServer::new(Studies::new(coordinator.clone(), data_paths))
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    Ok(Routes::new(health_service as HealthServer<_>)
-        .add_service(reflection)
-        .add_service(workers)
-        .add_service(studies))
+    let services = Routes::new(health).add_service(reflection).add_service(workers).add_service(studies);
+    let all = services.into_axum_router().merge(http::pages(coordinator.clone()));
+    // The guard stands within, so that a refusal has an id too.
+    let guarded = Router::new().fallback_service(GuardLayer::new(tokens).layer(Routes::from(all)));
+    Ok(Routes::from(http::with_ids(guarded, coordinator)))
 }

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::metrics::count_refused;
+
 /// Why somebody was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -45,6 +47,7 @@ impl Refused {
 
 /// Notes that somebody was refused: where it came from and what it wanted. At `info`, since a stranger decides how often.
 pub(super) fn refused(kind: Refused, from: Option<IpAddr>, what: &str) {
+    count_refused(kind.word());
     match from {
         Some(from) => tracing::info!(refused = kind.word(), %from, what, "refused"),
         None => tracing::info!(refused = kind.word(), what, "refused"),

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::accept::Peer;
 use super::refused::{Refused, refused};
@@ -87,7 +88,7 @@ impl WorkerService for Workers {
         let (sender, receiver) = mpsc::unbounded_channel();
         let coordinator = self.coordinator.clone();
         // On a task of its own, which ends with SessionClosed even if the caller leaves at once.
-        tokio::spawn(async move {
+        let session_task = async move {
             let begun = async {
                 coordinator.attach(session, sender).await?;
                 coordinator.tell(hello).await?;
@@ -102,7 +103,9 @@ impl WorkerService for Workers {
             }
             // If the loop is gone as well, there is nobody left to tell.
             drop(coordinator.tell(Event::SessionClosed { session }).await);
-        });
+        };
+        // In the span of the request, so that its id stands in what is logged about the stream.
+        tokio::spawn(session_task.in_current_span());
         let answers = UnboundedReceiverStream::new(receiver).map(|message| Ok(to_wire(message)));
         Ok(Response::new(Box::pin(answers)))
     }

@@ -13,11 +13,13 @@ mod mount;
 mod open;
 mod wal;
 
+mod curves;
 mod snapshot;
 mod view;
 mod write;
 
 mod artifact;
+mod counts;
 mod events;
 mod fleet;
 mod ledger;
@@ -35,6 +37,7 @@ use foldwise_engine::scheduler::{Snapshot, StudySnapshot, Write};
 use foldwise_shared::ids::{Millis, StudyId};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+pub use self::counts::StudyCounts;
 pub use self::error::StoreError;
 pub use self::query::{Reader, TrialQuery, TrialSort};
 
@@ -97,9 +100,7 @@ impl Store {
         }
         let mut apply = || -> Result<(), Fault> {
             let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for write in writes {
-                write::apply(&tx, write)?;
-            }
+            write::apply_all(&tx, writes)?;
             Ok(tx.commit()?)
         };
         apply().map_err(|fault| fault.at(&self.path))
@@ -118,12 +119,12 @@ impl Store {
         touch().map_err(|fault| fault.at(&self.path))
     }
 
-    /// Everything a scheduler is rebuilt from.
+    /// Everything a scheduler is rebuilt from; of studies that have ended only that they are there.
     ///
     /// # Errors
     /// A damaged database.
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        let mut load = || snapshot::load(&*self.db.transaction()?, None);
+        let mut load = || snapshot::load(&*self.db.transaction()?, &self.real, None);
         load().map_err(|fault| fault.at(&self.path))
     }
 
@@ -160,7 +161,7 @@ impl Store {
     /// # Errors
     /// A damaged database.
     pub fn study_snapshot(&mut self, study: StudyId) -> Result<Option<StudySnapshot>, StoreError> {
-        let mut load = || snapshot::load(&*self.db.transaction()?, Some(study));
+        let mut load = || snapshot::load(&*self.db.transaction()?, &self.real, Some(study));
         load().map(|mut snapshot| snapshot.studies.pop()).map_err(|fault| fault.at(&self.path))
     }
 

@@ -1,6 +1,8 @@
-//! Loads what the scheduler is rebuilt from: a few queries over whole tables, none a trial.
+//! Loads what the scheduler is rebuilt from, on all cores where there is much of it. Of studies that have ended, which nothing
+//! goes on with, only their rows.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use foldwise_engine::scheduler::{
     DataInfo, DrainedWorker, FoldSnapshot, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
@@ -11,20 +13,25 @@ use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{AttemptState, FailureClass};
 use rusqlite::Connection;
 
+use super::curves::{Rows, Span, all_rows};
 use super::error::Fault;
 use super::value::{DECISION, count, decision, optional_word, param, word};
 
-/// Loads everything, or with `only` no other study than this; the caller holds a transaction.
-pub(super) fn load(tx: &Connection, only: Option<StudyId>) -> Result<Snapshot, Fault> {
-    let filter = only.map(|study| format!("trial_id IN (SELECT id FROM trial WHERE study_id = {study})"));
-    let filter = filter.unwrap_or_else(|| "true".into());
+/// True for the rows of `trial` that belong to a study that goes on.
+const GOES_ON: &str = "study_id IN (SELECT id FROM study WHERE state <> 'ended')";
+
+/// Loads everything, or with `only` one study, in whatever state it is; the caller holds a transaction on the file `real`,
+/// and is the only one who writes to it.
+pub(super) fn load(tx: &Connection, real: &Path, only: Option<StudyId>) -> Result<Snapshot, Fault> {
+    let trials = only.map_or_else(|| GOES_ON.to_owned(), |study| format!("study_id = {study}"));
+    let filter = format!("trial_id IN (SELECT id FROM trial WHERE {trials})");
     let mut loader = Loader { studies: studies(tx, only)?, places: HashMap::new(), filter };
-    loader.trials(tx, only)?;
+    loader.trials(tx, &trials)?;
     loader.params(tx)?;
     loader.decisions(tx)?;
     loader.folds(tx)?;
     let attempts = loader.attempts(tx)?;
-    loader.epochs(tx, &attempts)?;
+    loader.epochs(tx, real, &attempts)?;
     loader.checkpoints(tx)?;
     Ok(Snapshot {
         studies: loader.studies,
@@ -40,15 +47,6 @@ struct Loader {
     places: HashMap<i64, (usize, usize)>,
     /// A condition on the column `trial_id` of a table: which of its rows are wanted.
     filter: String,
-}
-
-/// Which rows of an attempt are live.
-struct Span {
-    trial: i64,
-    fold: u32,
-    attempt: u32,
-    /// The last epoch that no newer attempt trains again.
-    live_until: u32,
 }
 
 fn drained_workers(tx: &Connection) -> Result<BTreeMap<String, DrainedWorker>, Fault> {
@@ -90,14 +88,14 @@ fn studies(tx: &Connection, only: Option<StudyId>) -> Result<Vec<StudySnapshot>,
 }
 
 impl Loader {
-    fn trials(&mut self, tx: &Connection, only: Option<StudyId>) -> Result<(), Fault> {
+    fn trials(&mut self, tx: &Connection, wanted: &str) -> Result<(), Fault> {
         let places: HashMap<i64, usize> =
             self.studies.iter().enumerate().map(|(place, study)| (study.id.0, place)).collect();
-        let mut query = tx.prepare(
+        let mut query = tx.prepare(&format!(
             "SELECT id, study_id, number, state, ending, value, reason, finished_at \
-             FROM trial WHERE ?1 IS NULL OR study_id = ?1 ORDER BY study_id, number",
-        )?;
-        let mut rows = query.query([only.map(|study| study.0)])?;
+             FROM trial WHERE {wanted} ORDER BY study_id, number",
+        ))?;
+        let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let study = *places.get(&row.get(1)?).ok_or_else(|| orphan("trial", id))?;
@@ -187,7 +185,8 @@ impl Loader {
                 newer = (trial, fold);
                 live_until = u32::MAX;
             }
-            spans.push(Span { trial, fold, attempt: row.get(2)?, live_until });
+            let planned = self.place("attempt", trial).map(|(study, _)| self.studies[study].spec.epochs())?;
+            spans.push(Span { trial, fold, attempt: row.get(2)?, live_until, planned });
             live_until = live_until.min(row.get(3)?);
 
             let snapshot = self.fold("attempt", trial, fold)?;
@@ -208,41 +207,24 @@ impl Loader {
         Ok(spans)
     }
 
-    fn epochs(&mut self, tx: &Connection, attempts: &[Span]) -> Result<(), Fault> {
-        let mut query = tx.prepare(&format!(
-            "SELECT trial_id, fold, attempt, epoch, value FROM epoch WHERE {} ORDER BY trial_id, fold, attempt, epoch",
-            self.filter
-        ))?;
-        let mut rows = query.query([])?;
-        let mut attempts = attempts.iter().peekable();
-        while let Some(row) = rows.next()? {
-            let (trial, fold, attempt): (i64, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let epoch: u32 = row.get(3)?;
-            let before = |span: &&Span| (span.trial, span.fold, span.attempt) < (trial, fold, attempt);
-            while attempts.next_if(before).is_some() {}
-            let span = attempts.peek().ok_or_else(|| orphan("epoch", trial))?;
-
-            let (study, place) = self.place("epoch", trial)?;
+    /// The curves, each attempt over what the older ones left.
+    fn epochs(&mut self, tx: &Connection, real: &Path, attempts: &[Span]) -> Result<(), Fault> {
+        for (span, Rows { count, curve }) in attempts.iter().zip(all_rows(tx, real, attempts)?) {
+            let (study, place) = self.place("epoch", span.trial)?;
             let study = &mut self.studies[study];
-            study.epochs += 1;
-            if epoch > span.live_until {
+            study.epochs += count;
+            let folds = &mut study.trials[place].folds;
+            let fold = folds.get_mut(span.fold as usize).ok_or_else(|| orphan("epoch", span.trial))?;
+            if fold.curve.is_empty() {
+                fold.curve = curve;
                 continue;
             }
-            if epoch > study.spec.epochs() {
-                let number = study.trials[place].number;
-                return Err(Fault::Damaged(format!(
-                    "trial {number} of study {} has an epoch {epoch}",
-                    study.id
-                )));
+            if fold.curve.len() < curve.len() {
+                fold.curve.resize(curve.len(), None);
             }
-            let fold =
-                study.trials[place].folds.get_mut(fold as usize).ok_or_else(|| orphan("epoch", trial))?;
-            let position = epoch.saturating_sub(1) as usize;
-            if fold.curve.len() <= position {
-                fold.curve.resize(position + 1, None);
+            for (place, value) in fold.curve.iter_mut().zip(curve) {
+                *place = value.or(*place);
             }
-            // What was not finite is null in the table.
-            fold.curve[position] = Some(row.get::<_, Option<f64>>(4)?.unwrap_or(f64::NAN));
         }
         Ok(())
     }

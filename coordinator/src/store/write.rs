@@ -18,8 +18,47 @@ use super::error::Fault;
 use super::value::param_columns;
 use super::view;
 
-/// Applies `write`; the caller holds a transaction.
-pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
+/// Applies `writes` in their order; the caller holds a transaction.
+pub(super) fn apply_all(tx: &Connection, writes: &[Write]) -> Result<(), Fault> {
+    let mut numbers = Numbers::default();
+    for write in writes {
+        apply(tx, write, &mut numbers)?;
+    }
+    numbers.settle(tx)
+}
+
+/// The numbers that epochs take from those of `event`. Of epochs that follow each other only the last is brought into the
+/// table where SQLite keeps them.
+#[derive(Default)]
+struct Numbers {
+    last: Option<i64>,
+}
+
+impl Numbers {
+    fn next(&mut self, tx: &Connection) -> Result<i64, Fault> {
+        let last = match self.last {
+            Some(last) => last,
+            None => tx
+                .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'event'")?
+                .query_row([], |row| row.get(0))?,
+        };
+        self.last = Some(last + 1);
+        Ok(last + 1)
+    }
+
+    fn settle(&mut self, tx: &Connection) -> Result<(), Fault> {
+        if let Some(last) = self.last.take() {
+            tx.prepare_cached("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'event'")?.execute([last])?;
+        }
+        Ok(())
+    }
+}
+
+fn apply(tx: &Connection, write: &Write, numbers: &mut Numbers) -> Result<(), Fault> {
+    if !matches!(write, Write::Epoch { .. }) {
+        // What else is written takes the next number by itself.
+        numbers.settle(tx)?;
+    }
     match write {
         Write::Study { id, study, at } => new_study(tx, *id, study, *at),
         Write::StudyState { study, state, message, at } => {
@@ -55,7 +94,7 @@ pub(super) fn apply(tx: &Connection, write: &Write) -> Result<(), Fault> {
             attempt_ended(tx, *key, (*state, *failure), message.as_deref(), *at)?;
             log(tx, *at, "attempt-ended", key.into(), &detail).map(drop)
         }
-        Write::Epoch { study, record, worker: _ } => epoch(tx, *study, record),
+        Write::Epoch { study, record, worker: _ } => epoch(tx, *study, record, numbers.next(tx)?),
         Write::Checkpoint { key, checkpoint, at } => new_checkpoint(tx, *key, checkpoint, *at),
         Write::CheckpointDropped { study, trial, fold } => {
             drop_checkpoint(tx, trial_id(tx, *study, *trial)?, *fold)
@@ -283,11 +322,7 @@ fn attempt_ended(
     Ok(())
 }
 
-fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord) -> Result<(), Fault> {
-    // The next number of `event`, which it takes no more then.
-    let seq: i64 = tx
-        .prepare_cached("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event' RETURNING seq")?
-        .query_row([], |row| row.get(0))?;
+fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord, seq: i64) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO epoch \
          (trial_id, fold, attempt, epoch, value, train_loss, learning_rate, seconds, diverged, at, seq) \

@@ -37,7 +37,7 @@ fn undisturbed(scene: &Scene) -> BTreeMap<(i64, i64, i64), (u64, u64)> {
     scene.foldwise("run study.toml --db whole.db --workers 2").expect_code(0);
     let curve = curve(&scene.database("whole.db"));
     assert_eq!(curve.len() as u32, study().folds * study().epochs);
-    assert_eq!(files(&scene.path("whole.db.artifacts")), [PathBuf::new(); 0], "nobody needs any of them");
+    assert!(files(&scene.path("whole.db.artifacts")).is_empty(), "nobody needs any of them");
     curve
 }
 

@@ -96,7 +96,7 @@ impl Peers {
     }
 
     /// The trials that have completed a fold and all `others`, which are in rising order.
-    pub fn with(&mut self, fold: FoldIndex, others: Vec<FoldIndex>) -> &FoldPeers {
+    pub fn with(&mut self, fold: FoldIndex, others: Vec<FoldIndex>) -> &mut FoldPeers {
         if self.epochs.len() >= self.folds + MOST_SETS && !self.epochs.contains_key(&(fold, others.clone())) {
             self.epochs.retain(|(_, others), _| others.is_empty());
         }
@@ -113,7 +113,7 @@ impl Peers {
     }
 
     /// The peers' means over exactly these folds, given in rising order.
-    pub fn means(&mut self, set: Vec<FoldIndex>) -> &Sorted {
+    pub fn means(&mut self, set: Vec<FoldIndex>) -> &mut Sorted {
         if self.means.len() >= MOST_SETS && !self.means.contains_key(&set) {
             self.means.clear();
         }

@@ -51,8 +51,8 @@ impl Percentile {
             return Verdict::Skipped(Skip::FewTrials);
         }
         let own = best(settings.direction, trial.curve.iter().flatten().copied());
-        let none = Sorted::default();
-        let peers = peers.epochs.get(trial.curve.len() - 1).unwrap_or(&none);
+        let mut none = Sorted::default();
+        let peers = peers.epochs.get_mut(trial.curve.len() - 1).unwrap_or(&mut none);
         compare(settings, rule, own.map(|best| mean(&values, best)), peers)
     }
 
@@ -87,7 +87,8 @@ impl Percentile {
     pub fn others_at(&mut self, trial: &Standing, epoch: bool) -> Vec<(TrialNumber, Option<f64>)> {
         if epoch {
             let (others, _) = self.others(trial);
-            let peers = self.peers.with(trial.fold, others).epochs.get(trial.curve.len().saturating_sub(1));
+            let peers =
+                self.peers.with(trial.fold, others).epochs.get_mut(trial.curve.len().saturating_sub(1));
             peers.map(|peers| peers.others(trial.number)).unwrap_or_default()
         } else {
             let folds = trial.finished.iter().map(|(fold, _)| *fold).collect();
@@ -124,7 +125,7 @@ struct Settings {
     direction: Direction,
 }
 
-fn compare(settings: Settings, rule: Rule, own: Option<f64>, peers: &Sorted) -> Verdict {
+fn compare(settings: Settings, rule: Rule, own: Option<f64>, peers: &mut Sorted) -> Verdict {
     let mut decision = Decision { peers: peers.count(), ..Decision::new(rule, own, None) };
     let Some(own) = own else { return Verdict::Looked(Look { decision, prune: true }) };
     if peers.reports() < settings.min_peers {

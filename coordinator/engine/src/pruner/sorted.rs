@@ -7,10 +7,15 @@ use foldwise_shared::state::Direction;
 const RUN: usize = 512;
 
 /// One value each of some trials, in rising order. NaN has no place among them, but counts as a report.
+///
+/// Values are put in order when they are asked for: after a restart thousands come at once, of which few are asked for soon.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sorted {
-    /// Laid end to end they are all values. None is empty.
+    /// Laid end to end they are all values but the fresh ones. None is empty.
     runs: Vec<Vec<Entry>>,
+    /// What is not in its place yet, in any order.
+    fresh: Vec<Entry>,
+    /// How many values there are, the fresh ones included.
     count: usize,
     nan: Vec<TrialNumber>,
 }
@@ -37,7 +42,29 @@ impl Sorted {
             return;
         }
         self.count += 1;
-        let entry = (value, trial);
+        self.fresh.push((value, trial));
+    }
+
+    /// Puts everything fresh in its place.
+    fn settle(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let mut fresh = std::mem::take(&mut self.fresh);
+        if fresh.len() > RUN / 2 {
+            fresh.extend(self.runs.drain(..).flatten());
+            fresh.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            self.runs = fresh.chunks(RUN / 2).map(<[Entry]>::to_vec).collect();
+            return;
+        }
+        for entry in fresh.drain(..) {
+            self.place(entry);
+        }
+        // Its memory is of use for the next ones.
+        self.fresh = fresh;
+    }
+
+    fn place(&mut self, entry: Entry) {
         let index = self.run_of(&entry).min(self.runs.len().saturating_sub(1));
         let Some(run) = self.runs.get_mut(index) else {
             self.runs.push(vec![entry]);
@@ -52,6 +79,7 @@ impl Sorted {
 
     /// Takes a value out that is there.
     pub fn remove(&mut self, trial: TrialNumber, value: f64) {
+        self.settle();
         let entry = (value, trial);
         let index = self.run_of(&entry);
         let Some(run) = self.runs.get_mut(index) else { return };
@@ -71,7 +99,8 @@ impl Sorted {
     }
 
     /// The n-th smallest value, from 0.
-    fn nth(&self, mut n: usize) -> Option<f64> {
+    fn nth(&mut self, mut n: usize) -> Option<f64> {
+        self.settle();
         for run in &self.runs {
             if let Some((value, _)) = run.get(n) {
                 return Some(*value);
@@ -92,7 +121,7 @@ impl Sorted {
     }
 
     /// The n-th best value, from 0.
-    pub fn nth_best(&self, direction: Direction, n: usize) -> Option<f64> {
+    pub fn nth_best(&mut self, direction: Direction, n: usize) -> Option<f64> {
         let place = match direction {
             Direction::Minimize => n,
             Direction::Maximize => self.count.checked_sub(n + 1)?,
@@ -101,7 +130,8 @@ impl Sorted {
     }
 
     /// Every trial but one with its value, those with NaN last.
-    pub fn others(&self, than: TrialNumber) -> Vec<(TrialNumber, Option<f64>)> {
+    pub fn others(&mut self, than: TrialNumber) -> Vec<(TrialNumber, Option<f64>)> {
+        self.settle();
         let values = self.runs.iter().flatten().map(|(value, trial)| (*trial, Some(*value)));
         let nan = self.nan.iter().map(|trial| (*trial, None));
         values.chain(nan).filter(|(trial, _)| *trial != than).collect()
@@ -109,7 +139,7 @@ impl Sorted {
 
     /// The percentile by linear interpolation, with the arithmetic of numpy's `percentile` (method "linear"); none
     /// if there is no value, or if the interpolation gives none between infinities.
-    pub fn percentile(&self, percentile: f64) -> Option<f64> {
+    pub fn percentile(&mut self, percentile: f64) -> Option<f64> {
         let last = self.count.checked_sub(1)?;
         let place = last as f64 * (percentile / 100.0).clamp(0.0, 1.0);
         let below = libm::floor(place);
@@ -132,7 +162,7 @@ mod tests {
         let value = |trial: u32| f64::from(trial.wrapping_mul(2_654_435_761) >> 22);
         let mut sorted = Sorted::default();
         let mut plain: Vec<Entry> = Vec::new();
-        let check = |sorted: &Sorted, plain: &mut Vec<Entry>| {
+        let check = |sorted: &mut Sorted, plain: &mut Vec<Entry>| {
             plain.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let expected: Vec<_> = plain.iter().map(|(value, trial)| (*trial, Some(*value))).collect();
             assert_eq!(sorted.others(TrialNumber(u32::MAX)), expected);
@@ -145,19 +175,23 @@ mod tests {
         for trial in 0..3_000 {
             sorted.insert(TrialNumber(trial), value(trial));
             plain.push((value(trial), TrialNumber(trial)));
+            // Asked for after each, after a few, and then after very many.
+            if trial < 700 || (trial < 2_000 && trial % 50 == 0) {
+                check(&mut sorted, &mut plain);
+            }
         }
+        check(&mut sorted, &mut plain);
         assert!(sorted.runs.len() > 5);
-        check(&sorted, &mut plain);
         for trial in (0..3_000).filter(|trial| trial % 7 != 0) {
             sorted.remove(TrialNumber(trial), value(trial));
             sorted.remove(TrialNumber(trial), value(trial)); // it is not there any more
         }
         plain.retain(|(_, trial)| trial.0 % 7 == 0);
-        check(&sorted, &mut plain);
+        check(&mut sorted, &mut plain);
         for trial in (0..3_000).step_by(7) {
             sorted.remove(TrialNumber(trial), value(trial));
         }
-        check(&sorted, &mut Vec::new());
+        check(&mut sorted, &mut Vec::new());
         assert!(sorted.runs.is_empty());
     }
 }

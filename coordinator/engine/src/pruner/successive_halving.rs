@@ -145,7 +145,7 @@ impl SuccessiveHalving {
             } else {
                 rung.values.insert(trial.number, value);
                 climb.reached += 1;
-                self.ladder.judge(value, &rung.values, &mut decision)
+                self.ladder.judge(value, &mut rung.values, &mut decision)
             };
             if trial.judged {
                 climb.pruned = prune;
@@ -177,14 +177,14 @@ impl SuccessiveHalving {
     }
 
     /// Those that have come to a rung besides a trial.
-    pub fn others_at(&self, number: TrialNumber, rung: u32) -> Vec<(TrialNumber, Option<f64>)> {
-        self.rungs.get(rung as usize).map(|rung| rung.values.others(number)).unwrap_or_default()
+    pub fn others_at(&mut self, number: TrialNumber, rung: u32) -> Vec<(TrialNumber, Option<f64>)> {
+        self.rungs.get_mut(rung as usize).map(|rung| rung.values.others(number)).unwrap_or_default()
     }
 }
 
 impl Ladder {
     /// Whether a value, which is among those at the rung, is to be pruned; adds to the decision what it was compared with.
-    fn judge(&self, own: f64, values: &Sorted, decision: &mut Decision) -> bool {
+    fn judge(&self, own: f64, values: &mut Sorted, decision: &mut Decision) -> bool {
         let count = values.count();
         decision.peers = count.saturating_sub(1);
         if count <= self.bootstrap {

@@ -6,6 +6,7 @@
 //! Invariant: a message of an attempt that is not open changes nothing and is answered with Revoked.
 
 mod attempt;
+mod census;
 mod checkpoint;
 mod command;
 mod dispatch;
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 use foldwise_shared::ids::{LeaseId, Millis, SessionId, StudyId};
 use foldwise_shared::state::StudyState;
 
+pub use self::census::{Census, StudyCensus};
 pub use self::command::{Answer, Assignment, Command, ToWorker, Write};
 pub use self::event::{DataInfo, EpochReport, Event, NewStudy, WorkerInfo};
 pub use self::external::LEASE_HOLDER;

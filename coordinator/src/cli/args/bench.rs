@@ -1,10 +1,12 @@
 //! What can be written after `foldwise bench`.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+use super::{OutputArgs, TokenArgs};
 use crate::bench::{self, Problem, SAMPLERS};
 
 /// `foldwise bench`
@@ -14,6 +16,10 @@ pub enum BenchCommand {
     Search(BenchSearchArgs),
     /// Time one suggestion.
     Suggest(BenchSuggestArgs),
+    /// Put a coordinator under many workers.
+    Load(BenchLoadArgs),
+    /// Time a restart on a large database, until the first lease.
+    Restart(BenchRestartArgs),
 }
 
 /// `foldwise bench search`
@@ -97,6 +103,97 @@ pub struct BenchSuggestArgs {
     /// How to write the answer.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `foldwise bench load`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A coordinator is started as a process of its own, on a new database that is removed afterwards, with a study that does not
+end. So many workers connect to it, each by a connection of its own. They train nothing: each takes a fold and reports its
+100 epochs, as fast as they are acknowledged or as often as is asked for, and so on with the next. Everything that was
+acknowledged must be in the database afterwards, or the command fails.
+With --coordinator the study is made at a coordinator that is there, and stopped afterwards; use one without other workers.
+--db-folder should be on the disk that is in question: where /tmp is memory, every write is durable at once.
+
+Examples:
+  foldwise bench load --workers 1000 --seconds 30
+  foldwise bench load --workers 1000 --seconds 30 --reports-per-second 1000
+  foldwise bench load --workers 1000 --seconds 60 --idle
+  foldwise bench load --workers 200 --seconds 3600 --reports-per-second 1000 -o json > hour.json   # memory over an hour")]
+pub struct BenchLoadArgs {
+    /// How many workers.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_WORKERS", default_value = "1000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub workers: u32,
+    /// How long it is measured.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_SECONDS", default_value = "30")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// Reports a second of all workers together; without it as many as are acknowledged.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_REPORTS_PER_SECOND")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub reports_per_second: Option<u32>,
+    /// The workers are connected and there is no study for them.
+    #[arg(long, env = "FOLDWISE_BENCH_IDLE", value_parser = FalseyValueParser::new())]
+    #[arg(action = clap::ArgAction::SetTrue, conflicts_with = "reports_per_second")]
+    pub idle: bool,
+    /// A coordinator that is there, in place of one of our own, such as http://127.0.0.1:7654.
+    #[arg(long, value_name = "URL", env = "FOLDWISE_BENCH_COORDINATOR")]
+    pub coordinator: Option<String>,
+    /// What to show it.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// Where our own has its database.
+    #[command(flatten)]
+    pub place: BenchPlaceArgs,
+    /// How to write the answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `foldwise bench restart`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A new database is filled with complete trials, as a coordinator writes them. Then a coordinator is started on it as a process
+of its own and a worker connects as soon as it listens: the time from the start until the worker has a fold.
+
+Examples:
+  foldwise bench restart --trials 10000 --folds 5 --epochs 100
+  foldwise bench restart --set pruner.kind=none")]
+pub struct BenchRestartArgs {
+    /// Complete trials in the database.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_RESTART_TRIALS", default_value = "10000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub trials: u32,
+    /// Folds of each trial.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_FOLDS", default_value = "5")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub folds: u32,
+    /// Epochs of each fold.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_EPOCHS", default_value = "100")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub epochs: u32,
+    /// How often the coordinator is started.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_ROUNDS", default_value = "3")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// Where the database is.
+    #[command(flatten)]
+    pub place: BenchPlaceArgs,
+    /// How to write the answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The database of a measurement, and its study.
+#[derive(Debug, Args)]
+pub struct BenchPlaceArgs {
+    /// The folder in which the database is made, and removed afterwards.
+    #[arg(long, value_name = "FOLDER", env = "FOLDWISE_BENCH_DB_FOLDER", default_value = ".")]
+    pub db_folder: PathBuf,
+    /// Lay one setting over the study; repeat it for more. In the variable: one a line.
+    #[arg(long = "set", value_name = "KEY=VALUE", env = "FOLDWISE_SET", value_delimiter = '\n')]
+    pub sets: Vec<String>,
 }
 
 fn sampler(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! How samplers did, as tables and as CSV.
+//! How samplers and coordinators did, as tables and as CSV.
 
 use std::io::Write;
 
@@ -6,8 +6,10 @@ use csv::Writer;
 use foldwise_shared::value::short;
 
 use super::csv::optional;
-use super::table::{Grid, text};
+use super::table::{Grid, Pairs, text};
 use crate::bench::Quartiles;
+use crate::bench::load::Figures;
+use crate::bench::restart::Restarted;
 use crate::bench::search::{Cell, Comparison, Standing};
 use crate::bench::suggest::Timing;
 
@@ -113,6 +115,61 @@ pub(super) fn suggest_table(timings: &[Timing]) -> String {
             three_digits(row.median_ms),
             three_digits(row.p99_ms),
             text(row.memory_mib.map(|memory| format!("{memory:.0}"))),
+        ]);
+    }
+    grid.finish()
+}
+
+pub(super) fn load_table(figures: &Figures) -> String {
+    let mut pairs = Pairs::new();
+    let Figures { workers, connected_seconds, seconds, reports, .. } = figures;
+    pairs.row("workers", format!("{workers}, connected within {connected_seconds:.2} s"));
+    pairs.row("measured", format!("{seconds:.1} s"));
+    pairs.row("reports", format!("{reports}, {:.0} durable epochs a second", figures.reports_per_second));
+    if let (Some(median), Some(p99), Some(max)) = (figures.median_ms, figures.p99_ms, figures.max_ms) {
+        let times = format!("median {median:.1} ms, p99 {p99:.1} ms, longest {max:.1} ms");
+        pairs.row("acknowledged after", times);
+    }
+    pairs.row("folds", format!("{} ended, {} revoked", figures.folds, figures.revoked));
+    if let Some(cpu) = figures.cpu_seconds {
+        pairs.row("coordinator's CPU", format!("{cpu:.2} s, {:.3} cores", cpu / seconds));
+    }
+    if let (Some(begin), Some(end), Some(peak)) =
+        (figures.memory_begin_mib, figures.memory_end_mib, figures.memory_peak_mib)
+    {
+        pairs.row("its memory", format!("{begin:.0} MiB, then {end:.0} MiB, at most {peak:.0} MiB"));
+    }
+    pairs.row(
+        "checked",
+        format!("{} acknowledged, {} in the database", figures.acknowledged, figures.recorded),
+    );
+    pairs.finish()
+}
+
+pub(super) fn restart_table(rounds: &[Restarted]) -> String {
+    let mut grid = Grid::new(&[
+        ">round",
+        ">trials",
+        ">epochs",
+        ">database MiB",
+        ">listening s",
+        ">first lease s",
+        ">CPU s",
+        ">memory MiB",
+        ">at most MiB",
+    ]);
+    for row in rounds {
+        let whole = |number: Option<f64>| text(number.map(|number| format!("{number:.0}")));
+        grid.row([
+            row.round.to_string(),
+            row.trials.to_string(),
+            row.rows.to_string(),
+            format!("{:.0}", row.database_mib),
+            format!("{:.2}", row.listening_seconds),
+            format!("{:.2}", row.lease_seconds),
+            text(row.cpu_seconds.map(|seconds| format!("{seconds:.2}"))),
+            whole(row.memory_mib),
+            whole(row.memory_peak_mib),
         ]);
     }
     grid.finish()

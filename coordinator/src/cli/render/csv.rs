@@ -35,6 +35,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Data(summary) => data(summary, &mut csv),
         Answer::Search(comparison) => bench::search_csv(comparison, &mut csv),
         Answer::Suggest(timings) => timings.iter().try_for_each(|timing| csv.serialize(timing)),
+        Answer::Load(load) => csv.serialize(&load.figures),
+        Answer::Restart(rounds) => rounds.iter().try_for_each(|round| csv.serialize(round)),
     }
     .map_err(io_error)?;
     csv.flush()

@@ -37,6 +37,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Data(summary) => serde_json::to_value(summary),
         Answer::Search(comparison) => serde_json::to_value(comparison),
         Answer::Suggest(timings) => serde_json::to_value(timings),
+        Answer::Load(load) => serde_json::to_value(load),
+        Answer::Restart(rounds) => serde_json::to_value(rounds),
     }?;
     serde_json::to_writer_pretty(&mut *out, &value)?;
     writeln!(out)

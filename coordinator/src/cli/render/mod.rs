@@ -25,6 +25,8 @@ pub(in crate::cli) use self::rows::{EpochRows, TrialRows, event_json, json_line}
 pub(in crate::cli) use self::table::{best as best_table, counts};
 use super::data::{DataSummary, FetchedRow};
 use super::error::CliError;
+use crate::bench::load::Load;
+use crate::bench::restart::Restarted;
 use crate::bench::search::Comparison;
 use crate::bench::suggest::Timing;
 
@@ -72,6 +74,10 @@ pub enum Answer<'a> {
     Search(&'a Comparison),
     /// How long suggestions take.
     Suggest(&'a [Timing]),
+    /// A coordinator under load.
+    Load(&'a Load),
+    /// How long restarts take.
+    Restart(&'a [Restarted]),
 }
 
 /// Writes an answer to standard output.

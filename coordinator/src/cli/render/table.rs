@@ -38,6 +38,8 @@ pub(super) fn write(answer: Answer<'_>, out: &mut dyn Write) -> io::Result<()> {
         Answer::Data(summary) => write!(out, "{}", data(summary)),
         Answer::Search(comparison) => writeln!(out, "{}", bench::search_table(comparison)),
         Answer::Suggest(timings) => writeln!(out, "{}", bench::suggest_table(timings)),
+        Answer::Load(load) => writeln!(out, "{}", bench::load_table(&load.figures)),
+        Answer::Restart(rounds) => writeln!(out, "{}", bench::restart_table(rounds)),
     }
 }
 

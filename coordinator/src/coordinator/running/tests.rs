@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{Input, Options, Running};
+use super::{Input, Options, Outlets, Running};
 use crate::artifacts::{Artifacts, Janitor};
 use crate::coordinator::{Coordinator, CoordinatorError, join};
+use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
 
 const STUDY: StudyId = StudyId(1);
@@ -58,11 +59,11 @@ impl Driven {
         let store = Store::open(&path).expect("a new database");
         let (outage_sender, outage) = watch::channel(None);
         let (drained_sender, drained) = watch::channel(false);
-        let published = broadcast::channel(16).0;
+        let outlets =
+            Outlets { published: broadcast::channel(16).0, drained: drained_sender, outage: outage_sender };
+        let metrics = Arc::new(Metrics::new(&path));
         let janitor = Janitor::start(Arc::new(Artifacts::of(&path, None))).expect("a thread");
-        let running =
-            Running::new(store, Options::default(), published, drained_sender, outage_sender, janitor)
-                .expect("a loop");
+        let running = Running::new(store, Options::default(), outlets, janitor, metrics).expect("a loop");
         let (sender, inbox) = mpsc::channel(64);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Self { _folder: folder, path, running, sender, inbox, runtime, outage, drained }

@@ -7,6 +7,7 @@ mod tokens;
 
 pub(super) use self::guard::GuardLayer;
 pub use self::role::Role;
+pub(super) use self::role::known;
 pub use self::token::Token;
 pub(crate) use self::tokens::warn_if_others_can_read;
 pub use self::tokens::{Tokens, TokensError};

@@ -120,6 +120,12 @@ const OTHERS: &[(&str, Need)] = &[
     ("/metrics", Need::RoleFromAfar(Role::Reader)),
 ];
 
+/// The path, if something is served there.
+pub(in crate::server) fn known(path: &str) -> Option<&'static str> {
+    let methods = METHODS.iter().map(|(known, _)| *known);
+    methods.chain(OTHERS.iter().map(|(known, _)| *known)).find(|known| *known == path)
+}
+
 /// What a call of this path needs; nothing if no rule has it.
 pub(super) fn need(path: &str) -> Option<Need> {
     let method = METHODS.iter().find(|(known, _)| *known == path).map(|(_, role)| Need::Role(*role));

@@ -353,14 +353,16 @@ impl Model {
     }
 
     pub fn snapshot(&self) -> Snapshot {
+        // Nothing goes on with a study that has ended.
+        let ended = |study: &ModelStudy| study.state == StudyState::Ended;
         let studies = self.studies().map(|study| StudySnapshot {
             id: StudyId(study.id),
             spec: study.new.spec.clone(),
             data: study.new.data.clone(),
             state: study.state,
             running_ms: study.running_ms,
-            epochs: study.curve(true).len() as u64,
-            trials: study.trials.iter().map(ModelTrial::snapshot).collect(),
+            epochs: if ended(study) { 0 } else { study.curve(true).len() as u64 },
+            trials: study.trials.iter().filter(|_| !ended(study)).map(ModelTrial::snapshot).collect(),
         });
         let mut studies: Vec<StudySnapshot> = studies.collect();
         let trials = studies.iter_mut().flat_map(|study| &mut study.trials);

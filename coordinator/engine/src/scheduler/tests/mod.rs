@@ -12,6 +12,7 @@ mod scenario;
 mod simulation;
 mod store;
 
+mod scenarios_census;
 mod scenarios_external;
 mod scenarios_faults;
 mod scenarios_fleet;

@@ -70,6 +70,11 @@ impl Scenario {
         }
     }
 
+    /// What there is now.
+    pub fn census(&self) -> Census {
+        self.scheduler.census(self.now)
+    }
+
     /// Why a trial ended, or will.
     pub fn reason(&self, number: usize) -> &str {
         self.store.studies[&STUDY].trials[number].reason.as_deref().expect("a reason")
