@@ -352,24 +352,32 @@ impl Model {
         &mut self.study(key.study).trials[key.trial.0 as usize].folds[key.fold.0 as usize]
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        // Nothing goes on with a study that has ended.
-        let ended = |study: &ModelStudy| study.state == StudyState::Ended;
-        let studies = self.studies().map(|study| StudySnapshot {
+    /// A study in whatever state it is.
+    pub fn whole_snapshot(&self, study: &ModelStudy) -> StudySnapshot {
+        let mut trials: Vec<TrialSnapshot> = study.trials.iter().map(ModelTrial::snapshot).collect();
+        let folds = trials.iter_mut().flat_map(|trial| &mut trial.folds);
+        for open in folds.filter_map(|fold| fold.open.as_mut()) {
+            let lease = self.leases[open.lease.0 as usize - 1].as_ref().expect("a lease");
+            (open.lease_ms, open.renewed_at) = (lease.lease_ms, lease.renewed_at);
+        }
+        StudySnapshot {
             id: StudyId(study.id),
             spec: study.new.spec.clone(),
             data: study.new.data.clone(),
             state: study.state,
             running_ms: study.running_ms,
-            epochs: if ended(study) { 0 } else { study.curve(true).len() as u64 },
-            trials: study.trials.iter().filter(|_| !ended(study)).map(ModelTrial::snapshot).collect(),
-        });
-        let mut studies: Vec<StudySnapshot> = studies.collect();
-        let trials = studies.iter_mut().flat_map(|study| &mut study.trials);
-        for open in trials.flat_map(|trial| &mut trial.folds).filter_map(|fold| fold.open.as_mut()) {
-            let lease = self.leases[open.lease.0 as usize - 1].as_ref().expect("a lease");
-            (open.lease_ms, open.renewed_at) = (lease.lease_ms, lease.renewed_at);
+            epochs: study.curve(true).len() as u64,
+            trials,
         }
+    }
+
+    /// Nothing goes on with a study that has ended, so that of such a one only its row is there.
+    pub fn snapshot(&self) -> Snapshot {
+        let snapshot = |study: &ModelStudy| match self.whole_snapshot(study) {
+            whole if study.state != StudyState::Ended => whole,
+            whole => StudySnapshot { epochs: 0, trials: Vec::new(), ..whole },
+        };
+        let studies = self.studies().map(snapshot).collect();
         Snapshot {
             studies,
             last_study: StudyId(self.studies.len() as i64),
