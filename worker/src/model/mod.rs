@@ -4,6 +4,7 @@
 mod convolution;
 mod lab;
 mod layout;
+mod parameter_spec;
 mod parameters;
 
 use foldwise_shared::model::{self, TrialSettings};
@@ -11,7 +12,8 @@ use tch::{Device, TchError, Tensor};
 
 pub use lab::Lab;
 pub use layout::Layout;
-pub use parameters::{ParameterSpec, Parameters};
+pub use parameter_spec::ParameterSpec;
+pub use parameters::Parameters;
 
 /// An autoencoder: images in, images of the same shape out.
 pub trait Network {

@@ -1,13 +1,13 @@
 //! The optimizers, each on one flat buffer of weights.
 
 mod adam;
-
-use std::collections::BTreeMap;
+mod state;
 
 use foldwise_shared::model;
 use tch::{TchError, Tensor};
 
 pub use adam::Adam;
+pub use state::OptimizerState;
 
 /// One rule of how a gradient changes the weights.
 pub trait Optimizer {
@@ -28,17 +28,6 @@ pub trait Optimizer {
     /// # Errors
     /// [`RestoreError`]: the state is of another kind of optimizer, or of other weights; nothing has changed then.
     fn restore(&mut self, state: &OptimizerState) -> Result<(), RestoreError>;
-}
-
-/// What an optimizer has learned.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptimizerState {
-    /// Which optimizer.
-    pub kind: model::Optimizer,
-    /// Steps taken.
-    pub steps: u32,
-    /// Its buffers by name, each with a value a weight.
-    pub buffers: BTreeMap<String, Vec<f32>>,
 }
 
 /// Why an optimizer cannot go on from a state.
