@@ -75,7 +75,12 @@ impl Decision {
 
     /// The own number beside the one that it had to reach.
     fn comparison(&self, prune: bool) -> String {
-        let Some(own) = self.own.map(short) else { return "there is no value but NaN".into() };
+        let Some(own) = self.own else { return "there is no value but NaN".into() };
+        // Two that differ are shown as two that differ.
+        let alike =
+            self.threshold.is_some_and(|threshold| threshold != own && short(threshold) == short(own));
+        let shown = |number: f64| if alike { number.to_string() } else { short(number) };
+        let own = shown(own);
         let rung = match (self.rung, self.bracket) {
             (Some(rung), Some(bracket)) => format!("rung {rung} of bracket {bracket}"),
             (rung, _) => format!("rung {}", rung.unwrap_or_default()),
@@ -88,7 +93,7 @@ impl Decision {
             Some(own) if own < threshold => "below",
             _ => "above",
         };
-        let threshold = short(threshold);
+        let threshold = shown(threshold);
         let worse = format!("{own} is {}worse than {threshold}", if prune { "" } else { "not " });
         match self.rule {
             Rule::Median

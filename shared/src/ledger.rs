@@ -44,7 +44,8 @@ pub struct Ledger {
 impl Ledger {
     /// Seconds of an account over all devices.
     pub fn seconds(&self, account: Account) -> f64 {
-        self.rows.iter().filter(|row| row.account == account).map(|row| row.seconds).sum()
+        // A sum of nothing is -0.
+        self.rows.iter().filter(|row| row.account == account).map(|row| row.seconds).sum::<f64>() + 0.0
     }
 
     /// The causes of an account with their seconds over all devices, the largest first.

@@ -29,12 +29,13 @@ Signals:
   stored with the coordinator; the folds are handed back, and another worker goes on from there. What has not ended by
   then goes back to its last checkpoint. The worker ends within --grace and 3 seconds more for the acknowledgements.
   A second INT (Ctrl-C) ends it at once. TERM and HUP may be repeated, as some schedulers do; one that comes later than
-  --grace ends it at once. CONT changes nothing. With --devices only a second INT does,
-  and every worker is told once.
+  --grace (3 seconds at least) ends it at once. CONT changes nothing. With --devices only a second INT ends them at
+  once, however late the others come, and every worker is told once.
 
 Exit codes:
   0    done: it was drained
-  75   try again later: the coordinator did not answer (--give-up-after), or the system refused something
+  75   try again later: the coordinator did not answer (--give-up-after), the system refused something, or CUDA is there
+       but no GPU can be used right now
   78   do not try again: a flag is wrong, or the coordinator refuses this worker (token, version), or it is not safe to
        talk to (certificates)
   130  a second INT, or a TERM after --grace, ended it at once

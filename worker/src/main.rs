@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
 use foldwise_data::{Dataset, Locations};
-use foldwise_worker::agent::{AckLog, Agent, AgentError, Identity, SessionError, Shutdown};
+use foldwise_worker::agent::{AckLog, Agent, AgentError, DRAIN, Identity, SessionError, Shutdown};
 use foldwise_worker::bench::{BenchSettings, bench};
-use foldwise_worker::device::{self, DeviceInfo};
+use foldwise_worker::device::{self, DeviceError, DeviceInfo};
 use foldwise_worker::images::DeviceImages;
 use foldwise_worker::objective::FoldObjective;
 use foldwise_worker::supervisor::{self, Devices, End};
@@ -64,11 +64,16 @@ fn main() -> ExitCode {
             })
         }
     };
+    report(result).into()
+}
+
+/// Says what went wrong, if anything did, and gives the exit code.
+fn report(result: Result<(), Failure>) -> u8 {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(Failure { code, message }) => {
             log::fail(&message);
-            code.into()
+            code
         }
     }
 }
@@ -77,7 +82,29 @@ fn work(config: Config) -> Result<(), Failure> {
     if config.exit_with_stdin {
         std::thread::spawn(end_with_stdin);
     }
-    let device = config.device.choose().map_err(|error| Failure::new(WRONG_CONFIG, error))?;
+    // The training threads do the work; this one only talks.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(TRY_AGAIN, error))?;
+    // CUDA takes seconds to start, and a signal in that time is to drain as well.
+    let (shutdown, asked) = watch::channel(Shutdown::No);
+    let listening = {
+        let _context = runtime.enter();
+        listen_for_signals(shutdown, config.grace)
+    };
+    let choice = config.device;
+    let choosing = runtime.spawn_blocking(move || choice.choose());
+    let mut in_haste = asked.clone();
+    let chosen = runtime.block_on(async {
+        tokio::spawn(listening);
+        tokio::select! {
+            chosen = choosing => Some(chosen),
+            Ok(_) = in_haste.wait_for(|asked| *asked == Shutdown::Now) => None,
+        }
+    });
+    let Some(chosen) = chosen else {
+        end_at_once(report(Err(Failure::new(INTERRUPTED, AgentError::Interrupted))));
+    };
+    let device = chosen.map_err(|error| Failure::new(TRY_AGAIN, error))?.map_err(no_device)?;
     device::set_threads(config.threads);
     let ack_log = config.ack_log.map(|path| AckLog::open(&path, &config.name)).transpose();
     let ack_log = ack_log.map_err(|error| Failure::new(WRONG_CONFIG, format!("failed to open {error}")))?;
@@ -88,21 +115,14 @@ fn work(config: Config) -> Result<(), Failure> {
         slots: config.slots,
     };
     let objective = Arc::new(FoldObjective::new(device.device, Locations::from_env()));
-    let agent = Agent::new(config.target, identity, objective, ack_log)
+    let agent = Agent::new(config.target, identity, objective.clone(), ack_log)
         .with_device_use(device.follow_use())
         .with_grace(config.grace);
 
-    // The training threads do the work; this one only talks.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(TRY_AGAIN, error))?;
-    let ended = runtime.block_on(async {
-        let (shutdown, asked) = watch::channel(Shutdown::No);
-        tokio::spawn(listen_for_signals(shutdown, config.grace));
-        agent.run(asked).await
-    });
+    let ended = runtime.block_on(agent.run(asked));
     // It may hold a name look-up that nobody waits for.
     runtime.shutdown_background();
-    ended.map_err(|error| match &error {
+    let ended = ended.map_err(|error| match &error {
         AgentError::Session(SessionError::Refused { .. } | SessionError::Untrusted { .. }) => {
             Failure::new(WRONG_CONFIG, error)
         }
@@ -110,7 +130,22 @@ fn work(config: Config) -> Result<(), Failure> {
             Failure::new(TRY_AGAIN, error)
         }
         AgentError::Interrupted => Failure::new(INTERRUPTED, error),
-    })
+    });
+    // The agent is gone, so whoever else holds it is a thread that still trains.
+    if Arc::strong_count(&objective) > 1 {
+        end_at_once(report(ended));
+    }
+    ended
+}
+
+/// Ends the process without the clean-up at an exit: libtorch does not like it while threads use it.
+#[expect(unsafe_code, reason = "the standard library has no exit without clean-up that gives a code")]
+fn end_at_once(code: u8) -> ! {
+    // SAFETY: this is POSIX's `_exit`, which takes any number and touches no memory of ours.
+    unsafe extern "C" {
+        safe fn _exit(code: std::ffi::c_int) -> !;
+    }
+    _exit(code.into())
 }
 
 /// A worker process for each device, until all have ended.
@@ -118,6 +153,13 @@ fn supervise(config: Config, devices: &Devices, variables: Vec<(OsString, OsStri
     if config.exit_with_stdin {
         std::thread::spawn(end_with_stdin);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(TRY_AGAIN, error))?;
+    let (shutdown, asked) = watch::channel(Shutdown::No);
+    let listening = {
+        let _context = runtime.enter();
+        supervisor::listen_for_signals(shutdown)
+    };
     let placements = devices.place(device::visible_gpus);
     let placements = placements.map_err(|error| Failure::new(WRONG_CONFIG, error))?;
     let order = supervisor::Order {
@@ -128,10 +170,8 @@ fn supervise(config: Config, devices: &Devices, variables: Vec<(OsString, OsStri
         gives_up: config.target.patience.give_up_after.is_some(),
         pace: supervisor::Pace::default(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ends = runtime.map_err(|error| Failure::new(TRY_AGAIN, error))?.block_on(async {
-        let (shutdown, asked) = watch::channel(Shutdown::No);
-        tokio::spawn(supervisor::listen_for_signals(shutdown));
+    let ends = runtime.block_on(async {
+        tokio::spawn(listening);
         supervisor::supervise(order, placements, asked).await
     });
     match supervisor::together(&ends) {
@@ -143,34 +183,49 @@ fn supervise(config: Config, devices: &Devices, variables: Vec<(OsString, OsStri
 }
 
 /// The first signal drains. Another one ends at once if a person pressed Ctrl-C, or if it comes after the grace time:
-/// schedulers send TERM two or three times for one drain.
-async fn listen_for_signals(shutdown: watch::Sender<Shutdown>, grace: Duration) {
+/// schedulers send TERM two or three times for one drain. They are caught from the call on, which must be within a runtime;
+/// what is returned passes them on.
+fn listen_for_signals(
+    shutdown: watch::Sender<Shutdown>,
+    grace: Duration,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Without any grace a drain still waits for its acknowledgements.
+    let patience = grace.max(DRAIN);
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
-        tracing::warn!("signals cannot be caught here; they end this worker at once");
-        return;
-    };
-    let mut drained: Option<Instant> = None;
-    loop {
-        let by_hand = tokio::select! {
-            _ = terminate.recv() => false,
-            _ = interrupt.recv() => true,
-            _ = hangup.recv() => false,
+    let caught = kinds.map(signal);
+    async move {
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = caught else {
+            tracing::warn!("signals cannot be caught here; they end this worker at once");
+            return;
         };
-        match drained {
-            None => {
-                drained = Some(Instant::now());
-                let _ = shutdown.send(Shutdown::Drain);
+        let mut drained: Option<Instant> = None;
+        loop {
+            let by_hand = tokio::select! {
+                _ = terminate.recv() => false,
+                _ = interrupt.recv() => true,
+                _ = hangup.recv() => false,
+            };
+            match drained {
+                None => {
+                    drained = Some(Instant::now());
+                    let _ = shutdown.send(Shutdown::Drain);
+                }
+                Some(since) if by_hand || since.elapsed() >= patience => {
+                    let _ = shutdown.send(Shutdown::Now);
+                    break;
+                }
+                Some(_) => tracing::info!("it is draining already"),
             }
-            Some(since) if by_hand || since.elapsed() >= grace => {
-                let _ = shutdown.send(Shutdown::Now);
-                break;
-            }
-            Some(_) => tracing::info!("it is draining already"),
         }
+        // A sender that is gone says nothing more; this one must stay.
+        shutdown.closed().await;
     }
-    // A sender that is gone says nothing more; this one must stay.
-    shutdown.closed().await;
+}
+
+/// A GPU that cannot be used just now may be usable later; one that can never be there is a wrong flag.
+fn no_device(error: DeviceError) -> Failure {
+    let code = if matches!(error, DeviceError::Unusable { .. }) { TRY_AGAIN } else { WRONG_CONFIG };
+    Failure::new(code, error)
 }
 
 /// Waits for the end of standard input and ends the process, without the clean-up at an exit: libtorch does not like
@@ -200,7 +255,7 @@ fn show_devices(args: &DevicesArgs) -> Result<(), Failure> {
 }
 
 fn run_bench(args: &BenchArgs) -> Result<(), Failure> {
-    let device = args.device.resolve().map_err(|error| Failure::new(WRONG_CONFIG, error))?;
+    let device = args.device.resolve().map_err(no_device)?;
     device::set_threads(args.threads);
     let dataset = Dataset::open(&args.dataset, &Locations::from_env());
     let dataset = dataset.map_err(|error| Failure::new(WRONG_CONFIG, error))?;

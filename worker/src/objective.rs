@@ -113,7 +113,7 @@ impl FoldObjective {
     fn train(
         &self,
         work: &FoldWork,
-        start: Option<&[u8]>,
+        start: Option<Vec<u8>>,
         control: &Control,
         progress: &mut dyn Progress,
     ) -> Result<Outcome, Outcome> {
@@ -157,7 +157,7 @@ impl Objective for FoldObjective {
     fn run(
         &self,
         work: &FoldWork,
-        start: Option<&[u8]>,
+        start: Option<Vec<u8>>,
         control: &Control,
         progress: &mut dyn Progress,
     ) -> Outcome {
@@ -400,7 +400,7 @@ mod tests {
         let again = |work: &FoldWork, file: &[u8], epoch: u32| {
             let start = Some(StartPoint { epoch: Epoch(epoch), digest: String::new() });
             let (work, mut heard) = (FoldWork { start, ..work.clone() }, Heard::default());
-            let outcome = objective.run(&work, Some(file), &Control::default(), &mut heard);
+            let outcome = objective.run(&work, Some(file.to_vec()), &Control::default(), &mut heard);
             (heard.epochs, outcome)
         };
         let losses = |epochs: &[EpochReport]| {

@@ -46,7 +46,7 @@ impl Drop for Folder {
     }
 }
 
-/// A coordinator that runs; killed when it is dropped.
+/// A coordinator that runs; ended by KILL when it is dropped.
 pub(super) struct Served {
     child: Child,
     pub url: String,
@@ -173,12 +173,13 @@ mod tests {
 
     #[test]
     fn what_this_process_has_used() {
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_millis(50) {
-            std::hint::black_box(started);
+        let now = || Usage::of(std::process::id()).expect("Linux tells");
+        let (before, started) = (now().cpu_seconds, Instant::now());
+        // Where others work too, time alone says nothing.
+        while now().cpu_seconds < before + 0.05 {
+            assert!(started.elapsed() < Duration::from_secs(60), "no time was given to this test");
         }
-        let usage = Usage::of(std::process::id()).expect("Linux tells");
-        assert!((0.03..10_000.0).contains(&usage.cpu_seconds), "{usage:?}");
+        let usage = now();
         assert!(usage.memory_mib > 1.0 && usage.peak_mib >= usage.memory_mib, "{usage:?}");
         assert_eq!(Usage::of(u32::MAX), None);
     }

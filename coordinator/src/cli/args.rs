@@ -486,7 +486,26 @@ fn trial_number(text: &str) -> Result<TrialNumber, String> {
 impl Cli {
     /// The command line of this process; on a mistake, or for `--help`, prints and exits.
     pub fn read() -> Self {
-        Self::parse()
+        let matches = <Self as clap::CommandFactory>::command().get_matches();
+        Self::of(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = <Self as clap::FromArgMatches>::from_arg_matches(matches)?;
+        if let Command::Serve(args) = &mut cli.command
+            && args.gate.tokens.is_some()
+            && let Some(given) = matches.subcommand_matches("serve")
+        {
+            // They are a caller's, whose token must not become one that opens everything.
+            let is_variable = |id| given.value_source(id) == Some(clap::parser::ValueSource::EnvVariable);
+            if is_variable("token_file") {
+                args.gate.token.token_file = None;
+            }
+            if is_variable("token") {
+                args.gate.token.token = None;
+            }
+        }
+        Ok(cli)
     }
 }
 
@@ -499,6 +518,14 @@ mod tests {
 
     fn parse(line: &str) -> Result<Cli, String> {
         Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_token_flag_beside_tokens_stays() {
+        let line = "foldwise serve --tokens tokens --token-file token";
+        let matches = Cli::command().try_get_matches_from(line.split_whitespace()).expect("flags");
+        let Command::Serve(args) = Cli::of(&matches).expect("flags").command else { panic!("it serves") };
+        assert_eq!(args.gate.token.token_file, Some("token".into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
 use super::error::CliError;
+use super::remote;
 use super::render::{self, Answer, Format};
 use crate::bench::{BenchError, Problem, load, restart, search, suggest};
 use crate::open_files;
@@ -84,7 +85,11 @@ next:
 fn load(args: BenchLoadArgs) -> Result<(), CliError> {
     open_files::allow_many();
     let coordinator = match args.coordinator {
-        Some(url) => Some((url, args.token.read()?)),
+        Some(url) => {
+            let token = args.token.read()?;
+            let (_, _, endpoint) = remote::callable(&url, token.is_some(), &args.tls)?;
+            Some((endpoint, token))
+        }
         None => None,
     };
     let plan = load::Plan {

@@ -20,7 +20,7 @@ use super::source::Source;
 pub(super) fn execute(args: &ExportArgs) -> Result<(), CliError> {
     let source = Source::open(&args.source)?;
     let study = source.study(&args.name)?;
-    let Some(path) = &args.output else {
+    let Some(path) = args.output.as_ref().filter(|path| path.as_os_str() != "-") else {
         return render::with_stdout(|out| write(&source, &study, args, out).map(drop));
     };
     let failed = |error: std::io::Error| CliError::Happened {

@@ -1,5 +1,6 @@
 //! The commands that a person may want next, ready to be copied.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use foldwise_shared::ids::TrialNumber;
@@ -15,12 +16,38 @@ pub struct Next {
     pub purpose: &'static str,
 }
 
-/// The flag that leads a query to where this one looked, with a blank in front; empty for the default database.
+/// The flags that lead a query to where this one looked, with a blank in front; empty for the default database.
 pub fn place(source: &SourceArgs) -> String {
     match &source.coordinator {
-        Some(url) => format!(" --coordinator {}", quoted(url)),
+        Some(url) => {
+            format!(" --coordinator {}{}", quoted(url), access(source, |name| std::env::var_os(name)))
+        }
         None => database(&source.database()),
     }
+}
+
+/// The flags that let us in there, but for those that a variable gives to every command. A secret on the command line is
+/// not repeated.
+fn access(source: &SourceArgs, variable: impl Fn(&str) -> Option<OsString>) -> String {
+    let SourceArgs { token, tls, .. } = source;
+    let files = [
+        ("--tls-ca", &tls.tls_ca, "FOLDWISE_TLS_CA"),
+        ("--tls-cert", &tls.tls_cert, "FOLDWISE_TLS_CERT"),
+        ("--tls-key", &tls.tls_key, "FOLDWISE_TLS_KEY"),
+        ("--token-file", &token.token_file, "FOLDWISE_TOKEN_FILE"),
+    ];
+    let mut flags = String::new();
+    for (flag, path, name) in files {
+        if let Some(path) = path
+            && variable(name).as_deref() != Some(path.as_os_str())
+        {
+            flags.push_str(&format!(" {flag} {}", quoted(&path.display().to_string())));
+        }
+    }
+    if tls.insecure {
+        flags.push_str(" --insecure");
+    }
+    flags
 }
 
 /// The flag that leads a query to a database, with a blank in front; empty for the default one.
@@ -167,6 +194,18 @@ pub fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::{TlsArgs, TokenArgs};
+
+    #[test]
+    fn what_lets_us_in_is_repeated() {
+        let tls = TlsArgs { tls_ca: Some("ca.pem".into()), insecure: true, ..TlsArgs::default() };
+        let token = TokenArgs { token_file: Some("my token".into()), token: None };
+        let source = SourceArgs { db: None, coordinator: Some("https://head:1".into()), token, tls };
+        let all = " --tls-ca ca.pem --token-file 'my token' --insecure";
+        assert_eq!(access(&source, |_| None), all);
+        let variable = |name: &str| (name == "FOLDWISE_TLS_CA").then(|| "ca.pem".into());
+        assert_eq!(access(&source, variable), " --token-file 'my token' --insecure");
+    }
 
     #[test]
     fn commands_can_be_copied_into_a_shell() {

@@ -21,7 +21,7 @@ use foldwise_shared::value::Params;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::args::{SourceArgs, TlsArgs, TokenArgs, TrialOrder};
@@ -81,6 +81,24 @@ impl TokenArgs {
     }
 }
 
+/// The coordinator at `url`, whom we trust to be it, and where to call.
+///
+/// # Errors
+/// An address that is none, certificates that cannot be used, or a token that would travel in clear to another machine.
+pub fn callable(
+    url: &str,
+    has_token: bool,
+    tls: &TlsArgs,
+) -> Result<(Address, Option<dial::Tls>, Endpoint), CliError> {
+    let usage = |error: &dyn std::error::Error| CliError::usage(error.to_string());
+    let address: Address = url.parse().map_err(|error| usage(&error))?;
+    let tls = dial::Tls::read(&address, has_token, &tls.files(), tls.insecure);
+    let tls = tls.map_err(|error| usage(&error))?;
+    let endpoint = dial::endpoint(&address, tls.as_ref())
+        .map_err(|error| CliError::usage(format!("{url} cannot be called: {}", innermost(&error))))?;
+    Ok((address, tls, endpoint))
+}
+
 impl Remote {
     /// Connects to the coordinator that the command line names, if it names one.
     ///
@@ -98,12 +116,7 @@ impl Remote {
     /// # Errors
     /// An address that is none, certificates that cannot be used, nobody there, or somebody who is not trusted.
     pub fn connect(url: &str, token: Option<String>, tls: &TlsArgs) -> Result<Self, CliError> {
-        let usage = |error: &dyn std::error::Error| CliError::usage(error.to_string());
-        let address: Address = url.parse().map_err(|error| usage(&error))?;
-        let tls = dial::Tls::read(&address, token.is_some(), &tls.files(), tls.insecure);
-        let tls = tls.map_err(|error| usage(&error))?;
-        let endpoint = dial::endpoint(&address, tls.as_ref())
-            .map_err(|error| CliError::usage(format!("{url} cannot be called: {}", innermost(&error))))?;
+        let (address, tls, endpoint) = callable(url, token.is_some(), tls)?;
         let bearer = token.map(|token| bearer(&token)).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -341,12 +341,15 @@ impl Watcher<'_> {
                     }
                     None => return End::Broken(format!("no worker is left: {gave_up}")),
                 },
-                () = self.signals.next() => {
-                    if draining {
-                        return End::Interrupted;
+                by_hand = self.signals.next() => {
+                    // Schedulers send TERM two or three times for one drain; only a person is in a hurry.
+                    match draining {
+                        true if by_hand => return End::Interrupted,
+                        true => continue,
+                        false => {}
                     }
                     draining = true;
-                    self.view.message("stopping: running epochs end and are recorded; once more stops at once");
+                    self.view.message("stopping: running epochs end and are recorded; Ctrl-C once more stops at once");
                     let (coordinator, sender) = (self.coordinator.clone(), drained_sender.clone());
                     tokio::spawn(async move {
                         // A loop that is gone has nothing left to record either.

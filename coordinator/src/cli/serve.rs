@@ -64,7 +64,7 @@ async fn keep(
     let mut alive = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            () = signals.next() => break,
+            _ = signals.next() => break,
             ended = &mut server => {
                 let message = match ended {
                     Ok(Ok(())) => "the server ended".to_owned(),
@@ -76,7 +76,7 @@ async fn keep(
             _ = alive.tick() => {
                 if thread.is_finished() {
                     let message = "the coordinator's loop ended".to_owned();
-                    return Err(CliError::Happened { message, help: Some("free some space and start it again".into()) });
+                    return Err(CliError::Happened { message, help: Some("the log says why; start it again once that is mended".into()) });
                 }
             }
         }

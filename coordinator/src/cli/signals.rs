@@ -21,12 +21,13 @@ impl Signals {
         })
     }
 
-    /// The next one, whichever it is.
-    pub async fn next(&mut self) {
+    /// The next one, whichever it is; true for INT, which a person sends. Schedulers repeat the others for one and the same
+    /// request.
+    pub async fn next(&mut self) -> bool {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => true,
+            _ = self.terminate.recv() => false,
+            _ = self.hang_up.recv() => false,
         }
     }
 }

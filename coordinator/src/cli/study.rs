@@ -71,9 +71,12 @@ fn create(file: &Path, sets: &[String], query: &QueryArgs) -> Result<(), CliErro
         next::show(&[next::ask(&place, &study.name)]);
         return Ok(());
     }
-    super::say("created; it waits for workers");
     if query.source.coordinator.is_none() {
+        super::say("created; it waits for workers");
         next::show(&[next::resume(&place, &study.name)]);
+    } else {
+        super::say("created; workers that are there have it now, others when they come");
+        next::show(&[next::watch(&place, &study.name)]);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What whoever watches may know of a coordinator: how it is, and what it counts.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldwise_engine::scheduler::Census;
 use tokio::sync::oneshot;
@@ -11,6 +11,11 @@ use crate::metrics::{Metrics, Now};
 
 /// How long a loop that is well may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what was found is still true.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// What was found last, and when.
+pub(super) type LastHealth = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>>;
 
 impl Coordinator {
     /// What it counts.
@@ -33,6 +38,17 @@ impl Coordinator {
     /// # Errors
     /// Why it does not, in words.
     pub async fn health(&self) -> Result<(), String> {
+        // Anybody may ask, and each look costs the loop something: those who ask at once get one answer.
+        let mut last = self.last_health.lock().await;
+        if let Some((_, known)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return known.clone();
+        }
+        let health = self.look().await;
+        *last = Some((Instant::now(), health.clone()));
+        health
+    }
+
+    async fn look(&self) -> Result<(), String> {
         match tokio::time::timeout(PATIENCE, self.census()).await {
             Err(_) => return Err(format!("the coordinator's loop does not answer within {PATIENCE:?}")),
             Ok(Err(_)) => return Err("the coordinator's loop has ended".into()),

@@ -135,6 +135,7 @@ pub struct Coordinator {
     database: Arc<Path>,
     artifacts: Arc<Artifacts>,
     metrics: Arc<Metrics>,
+    last_health: health::LastHealth,
 }
 
 /// The thread of a coordinator's loop; its result is why it ended.
@@ -163,8 +164,16 @@ impl Coordinator {
             Janitor::start(Arc::clone(&artifacts))?,
             Arc::clone(&metrics),
         )?;
-        let coordinator =
-            Self { inbox, published, drained, outage, database: database.into(), artifacts, metrics };
+        let coordinator = Self {
+            inbox,
+            published,
+            drained,
+            outage,
+            database: database.into(),
+            artifacts,
+            metrics,
+            last_health: Default::default(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())

@@ -132,7 +132,10 @@ impl Running {
         }
         self.notice_gap(slept_at.elapsed().saturating_sub(planned))?;
         let idle = batch.is_empty();
+        let began = Instant::now();
         self.handle_batch(batch.into_iter())?;
+        // Words that renew leases wait while a large study is deleted, say.
+        self.notice_gap(began.elapsed())?;
         // The inbox comes first: a word that waits there may renew the lease that is about to expire. An inbox that
         // never empties must not keep a lease alive, though.
         if idle || inbox.is_empty() || self.overdue() > LONGEST_SLEEP {
@@ -232,17 +235,22 @@ impl Running {
             let began = Instant::now();
             if let Err(error) = self.store.commit(&outcome.writes) {
                 self.metrics.commit_failed();
-                for (answer, _) in outcome.answers {
-                    drop(answer.send(Err(not_recorded(&error))));
-                }
+                let told = outcome.answers.into_iter().map(|(answer, _)| (answer, not_recorded(&error)));
+                let told: Vec<_> = told.collect();
                 // The engine ran ahead of what is recorded: it is asked nothing more until it is rebuilt, and every
                 // worker connects again then and says what it holds.
                 self.sessions.clear();
-                return self.outage.failed(error);
+                // Known before it is told, so that whoever hears of it can see it.
+                let lasting = self.outage.failed(error);
+                for (answer, refusal) in told {
+                    drop(answer.send(Err(refusal)));
+                }
+                return lasting;
             }
             self.outage.recorded();
             self.metrics.committed(&outcome.writes, began.elapsed());
         }
+        outcome.writes.iter().for_each(say);
         // A watcher, a worker or a caller that is gone by now misses nothing it could use.
         if self.published.receiver_count() > 0 {
             for (study, event) in outcome.writes.iter().filter_map(event_of) {
@@ -339,6 +347,20 @@ fn rebuild(
     }
     janitor.remove(outcome.discards);
     Ok(scheduler)
+}
+
+/// What the log says of the workers: who is there, and what they lost.
+fn say(write: &Write) {
+    match write {
+        Write::Worker { worker, .. } => {
+            tracing::info!(worker = worker.name, device = worker.device, "a worker connected");
+        }
+        Write::AttemptEnded { key, failure: Some(class), message, worker, .. } => {
+            let message = message.as_deref().unwrap_or_default();
+            tracing::warn!(worker, failure = class.as_str(), "{key} ended without a result: {message}");
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]

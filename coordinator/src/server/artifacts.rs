@@ -1,6 +1,7 @@
 //! Artifacts over the wire, in pieces.
 
 use std::io::{ErrorKind, Read};
+use std::time::Duration;
 
 use foldwise_engine::scheduler::Event;
 use foldwise_proto::convert::{
@@ -9,7 +10,7 @@ use foldwise_proto::convert::{
 use foldwise_proto::{ARTIFACT_PIECE, v1};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::Epoch;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -21,17 +22,43 @@ use crate::coordinator::Coordinator;
 /// Pieces that are read ahead of a worker that takes its time.
 const AHEAD: usize = 2;
 
+/// Artifacts that travel at once, in both directions; who comes later waits.
+static TRANSFERS: Semaphore = Semaphore::const_new(64);
+/// How long a worker may take for its next piece.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The next piece, if it comes in time.
+async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::ArtifactChunk>, Status> {
+    let chunk = tokio::time::timeout(PATIENCE, chunks.message()).await;
+    chunk.unwrap_or_else(|_| Err(status::late_piece(PATIENCE)))
+}
+
+/// Refuses, before anything is written, what nobody could go on from.
+async fn check_holder(coordinator: &Coordinator, header: &ArtifactHeader) -> Result<(), Status> {
+    let (incarnation, key, database) = (header.incarnation.clone(), header.key, coordinator.database());
+    blocking(move || {
+        let reader = crate::store::Reader::open(&database)?;
+        if reader.runs(&incarnation, key)? {
+            return Ok(());
+        }
+        Err(ArtifactError::NotYours(format!("{key} is over, or another worker has it now")))
+    })
+    .await
+}
+
 /// Stores a checkpoint and has it recorded; then only it is answered.
 pub(super) async fn put(
     coordinator: &Coordinator,
     mut chunks: Streaming<v1::ArtifactChunk>,
 ) -> Result<(), Status> {
-    let header = artifact_header_from(chunks.message().await?).map_err(|error| status::from_wire(&error))?;
+    let _place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
+    let header = artifact_header_from(next(&mut chunks).await?).map_err(|error| status::from_wire(&error))?;
+    check_holder(coordinator, &header).await?;
     let Checkpoint { digest, bytes, .. } = header.checkpoint.clone();
     let artifacts = coordinator.artifacts().clone();
     let mut incoming = blocking(move || artifacts.receive(&digest, bytes)).await?;
     let mut tracker = ArtifactTracker::new(bytes);
-    while let Some(chunk) = chunks.message().await? {
+    while let Some(chunk) = next(&mut chunks).await? {
         let piece = tracker.take(chunk).map_err(|error| status::from_wire(&error))?;
         incoming = blocking(move || write(incoming, &piece)).await?;
     }
@@ -66,6 +93,7 @@ pub(super) async fn get(
     request: v1::ArtifactRequest,
 ) -> Result<ReceiverStream<Result<v1::ArtifactChunk, Status>>, Status> {
     let wanted = artifact_request_from(request).map_err(|error| status::from_wire(&error))?;
+    let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
     let database = coordinator.database();
     let artifacts = coordinator.artifacts().clone();
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -88,6 +116,7 @@ pub(super) async fn get(
     .await?;
     let digest = header.checkpoint.digest.clone();
     spawn_blocking(move || {
+        let _place = place;
         // A worker that is gone wants nothing more.
         let send = |chunk| sender.blocking_send(chunk).is_ok();
         if !send(Ok(artifact_header(header))) {

@@ -131,8 +131,14 @@ fn code_of(response: &Response) -> Code {
     match response.headers().get(GRPC_STATUS) {
         Some(status) => Code::from_bytes(status.as_bytes()),
         None if response.status().is_success() => Code::Ok,
-        None if response.status() == StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        None => Code::Unknown,
+        None => match response.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+            StatusCode::FORBIDDEN => Code::PermissionDenied,
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
+            _ => Code::Unknown,
+        },
     }
 }
 

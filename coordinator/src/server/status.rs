@@ -57,7 +57,12 @@ pub(super) fn from_artifact(error: ArtifactError) -> Status {
         }
         ArtifactError::Digest { .. } | ArtifactError::Length { .. } => Code::DataLoss,
         ArtifactError::Folder { .. } | ArtifactError::Unwritable { .. } => Code::ResourceExhausted,
-        ArtifactError::Unreadable { .. } => Code::NotFound,
+        ArtifactError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Code::NotFound
+        }
+        // It may be readable in a moment: whoever asks waits.
+        ArtifactError::Unreadable { .. } => Code::Unavailable,
+        ArtifactError::Store(error) if error.may_pass() => Code::Unavailable,
         ArtifactError::NotYours(_) => Code::Aborted,
         ArtifactError::Unremovable { .. } | ArtifactError::Store(_) => Code::Internal,
     };
@@ -126,6 +131,11 @@ pub(super) fn no_rule(path: &str) -> Status {
 /// A worker that opened a session and says nothing.
 pub(super) fn late_hello(waited: std::time::Duration) -> Status {
     Status::new(Code::DeadlineExceeded, format!("no hello came for {} s", waited.as_secs()))
+}
+
+/// A worker that began to send an artifact and does not go on.
+pub(super) fn late_piece(waited: std::time::Duration) -> Status {
+    Status::new(Code::DeadlineExceeded, format!("no piece of the artifact came for {} s", waited.as_secs()))
 }
 
 /// A list or a text that is longer than it needs to be.

@@ -30,6 +30,23 @@ impl Reader {
         Ok(digests.into_iter().collect())
     }
 
+    /// Whether an attempt runs, with this worker.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn runs(&self, incarnation: &str, key: AttemptKey) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM trial \
+            JOIN attempt ON attempt.trial_id = trial.id AND attempt.fold = ?3 AND attempt.attempt = ?4 \
+            JOIN lease ON lease.id = attempt.lease_id \
+            WHERE trial.study_id = ?1 AND trial.number = ?2 AND attempt.state = 'running' \
+            AND lease.incarnation = ?5)";
+        self.read(|tx| {
+            let AttemptKey { study, trial, fold, attempt } = key;
+            let columns = params![study.0, trial.0, fold.0, attempt.0, incarnation];
+            Ok(tx.prepare_cached(sql)?.query_row(columns, |row| row.get(0))?)
+        })
+    }
+
     /// The length of the checkpoint of this digest, if `key` is a running attempt of the worker that goes on from it.
     ///
     /// # Errors

@@ -11,11 +11,10 @@ const COLUMNS: [&str; 7] = ["number", "state", "value", "std", "reason", "create
 /// Creates the view of a new study. A param that is called like another column gets the prefix `param_`; a view whose
 /// name differs from an earlier one in its case only gets the study's id as a suffix.
 pub(super) fn create(tx: &Connection, study: StudyId, spec: &StudySpec) -> Result<(), Fault> {
+    let mut taken =
+        tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)")?;
     let mut name = format!("trials_{}", spec.study.name);
-    let taken: bool = tx
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)")?
-        .query_row([&name], |row| row.get(0))?;
-    if taken {
+    while taken.query_row([&name], |row| row.get(0))? {
         name = format!("{name}_{study}");
     }
     let mut columns: Vec<String> = COLUMNS.iter().map(|column| format!("trial.{column}")).collect();

@@ -1,6 +1,7 @@
 //! Artifacts over the wire: each on a connection of its own, so that a large one keeps no report waiting.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldwise_proto::convert::{
     ArtifactHeader, ArtifactRequest, ArtifactTracker, WireError, artifact_header, artifact_header_from,
@@ -108,15 +109,18 @@ impl Artifacts {
         &self.target
     }
 
-    /// Stores the checkpoint of an attempt with the coordinator.
-    pub async fn put(&self, key: AttemptKey, file: &File) -> Result<(), Trouble> {
+    /// Stores the checkpoint of an attempt with the coordinator; `sent` learns how many bytes got on their way, at most in
+    /// any try.
+    pub async fn put(&self, key: AttemptKey, file: &File, sent: &Arc<AtomicUsize>) -> Result<(), Trouble> {
         let checkpoint =
             Checkpoint { epoch: file.epoch, digest: file.digest.clone(), bytes: file.content.len() as u64 };
         let header =
             artifact_header(ArtifactHeader { incarnation: self.incarnation.clone(), key, checkpoint });
-        let content = Arc::clone(&file.content);
+        let (content, sent) = (Arc::clone(&file.content), Arc::clone(sent));
         let pieces = (0..content.len()).step_by(ARTIFACT_PIECE).map(move |start| {
             let end = content.len().min(start + ARTIFACT_PIECE);
+            // One that fails at the same place again and again does not get on.
+            sent.fetch_max(end, Ordering::Relaxed);
             v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(content[start..end].to_vec())) }
         });
         let chunks = tokio_stream::iter(std::iter::once(header).chain(pieces));

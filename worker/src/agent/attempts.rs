@@ -150,7 +150,7 @@ impl Attempts {
                         return error(format!("the checkpoint cannot be fetched: {message}"));
                     }
                 };
-                objective.run(&work, start.as_deref(), &control, &mut voice)
+                objective.run(&work, start, &control, &mut voice)
             }))
             .unwrap_or_else(|panic| error(format!("the training panicked: {}", panic_message(&*panic))));
             voice.say(Said::Report(Report::End(outcome)));

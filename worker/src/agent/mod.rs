@@ -84,8 +84,8 @@ pub enum AgentError {
 /// How long running epochs have to end when a worker is drained, unless it is told otherwise.
 pub const GRACE: Duration = Duration::from_secs(20);
 /// For how long a drained worker waits for its acknowledgements.
-const DRAIN: Duration = Duration::from_secs(3);
-/// For how long an end waits for its checkpoint, with a coordinator that is there.
+pub const DRAIN: Duration = Duration::from_secs(3);
+/// For how long an end waits for its checkpoint, with a coordinator that is there and while nothing of it gets there.
 const HOLD: Duration = Duration::from_secs(30);
 /// For how long a worker that ends at once waits for its threads to leave libtorch.
 const HALT: Duration = Duration::from_millis(500);
@@ -237,6 +237,9 @@ impl Agent {
                 // Without a coordinator there is nobody to tell either.
                 () = time::sleep_until(hold_ends.unwrap_or_else(Instant::now)), if hold_ends.is_some() && connected => {
                     for key in self.ends.overdue(Instant::now()) {
+                        if self.ends.gets_on(key, self.uploads.sent(key), Instant::now() + HOLD) {
+                            continue;
+                        }
                         warn!("the checkpoint of {key} is given up, and its end told");
                         self.tell_end(key, &link);
                     }
@@ -371,7 +374,7 @@ impl Agent {
             }
             Outcome::Declined { .. } => false,
         };
-        self.ends.put(key, outcome, Instant::now() + HOLD);
+        self.ends.put(key, outcome, Instant::now() + HOLD, self.uploads.sent(key));
         if !wants {
             self.tell_end(key, link);
         }

@@ -346,7 +346,7 @@ impl Objective for Script {
     fn run(
         &self,
         work: &FoldWork,
-        start: Option<&[u8]>,
+        start: Option<Vec<u8>>,
         control: &Control,
         progress: &mut dyn Progress,
     ) -> Outcome {
@@ -356,7 +356,7 @@ impl Objective for Script {
         {
             let mut state = self.state.lock().expect("no panic");
             state.started.push(trial);
-            state.starts.extend(start.map(|file| (trial, file.to_vec())));
+            state.starts.extend(start.map(|file| (trial, file)));
         }
         loop {
             match self.next(trial, control) {

@@ -5,6 +5,7 @@
 //! next to be sent, and one that is sent.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldwise_shared::ids::{AttemptKey, Epoch};
@@ -53,6 +54,8 @@ struct Given {
 struct Next {
     draft: Mutex<Option<Draft>>,
     changed: Notify,
+    /// Bytes of the one that is sent now.
+    sent: Arc<AtomicUsize>,
 }
 
 impl Next {
@@ -115,6 +118,12 @@ impl Uploads {
             || given.is_some_and(|given| given.last || !last)
     }
 
+    /// How far the one is that is sent now, in bytes.
+    pub fn sent(&self, key: AttemptKey) -> usize {
+        let sending = self.of.get(&key).and_then(|upload| upload.sending.as_ref());
+        sending.map_or(0, |sending| sending.next.sent.load(Ordering::Relaxed))
+    }
+
     /// Nobody wants the checkpoints of this attempt any more.
     pub fn forget(&mut self, key: AttemptKey) {
         if let Some(sending) = self.of.remove(&key).and_then(|upload| upload.sending) {
@@ -158,9 +167,10 @@ async fn send(
 
 /// Until it is stored, refused, or a newer one waits.
 async fn patiently(artifacts: &Artifacts, key: AttemptKey, file: &File, next: &Next) {
+    next.sent.store(0, Ordering::Relaxed);
     let mut failed = 0;
     loop {
-        let trouble = match artifacts.put(key, file).await {
+        let trouble = match artifacts.put(key, file, &next.sent).await {
             Ok(()) => {
                 debug!("the checkpoint of {key} after epoch {} is stored", file.epoch);
                 return;

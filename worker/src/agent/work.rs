@@ -99,10 +99,11 @@ pub trait Objective: Send + Sync + 'static {
     /// ends as [`Outcome::Finished`] with `stopped` soon after that answers [`ControlFlow::Break`] or
     /// [`Control::interrupted`] says so. A checkpoint that is of no use is an [`Outcome::Failed`] of class error, whatever
     /// is wrong with it: the fold is then started afresh.
+    /// The file is the objective's own, to be dropped as soon as it is read: it may be as large as the memory is scarce.
     fn run(
         &self,
         work: &FoldWork,
-        start: Option<&[u8]>,
+        start: Option<Vec<u8>>,
         control: &Control,
         progress: &mut dyn Progress,
     ) -> Outcome;

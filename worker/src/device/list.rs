@@ -20,7 +20,7 @@ pub struct DeviceInfo {
     pub memory: Option<u64>,
     /// What of it nobody uses.
     pub memory_free: Option<u64>,
-    /// The GPU's own name in the world, `GPU-...`: on a cluster every job sees index 0.
+    /// The GPU's own name in the world, `GPU-...`: on a cluster each allocation counts from index 0.
     pub uuid: Option<String>,
     /// The part of the time in which something ran on it lately, from 0 to 1.
     pub utilization: Option<f64>,

@@ -54,6 +54,14 @@ pub enum DeviceError {
         /// What is missing.
         reason: String,
     },
+    /// CUDA is there, and no GPU can be used right now.
+    #[error(
+        "cuda:{index} was asked for, but no GPU can be used right now; see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say"
+    )]
+    Unusable {
+        /// The index asked for.
+        index: usize,
+    },
     /// CUDA has fewer devices.
     #[error(
         "cuda:{index} was asked for, but CUDA sees {count} here, from cuda:0 on (CUDA_VISIBLE_DEVICES counts)"
@@ -120,8 +128,7 @@ impl DeviceChoice {
                     ),
                 })?;
                 if !Cuda::is_available() {
-                    let reason = "no GPU can be used; see what `nvidia-smi` says".to_owned();
-                    return Err(DeviceError::NoCuda { index, reason });
+                    return Err(DeviceError::Unusable { index });
                 }
                 let count = gpu_count();
                 if index >= count {

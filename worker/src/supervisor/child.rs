@@ -42,56 +42,63 @@ pub(super) async fn keep(
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> End {
     let label = &placement.label;
+    // Quick ones in a row.
     let mut deaths = 0;
+    let mut has_died = false;
     loop {
         match asked(&shutdown) {
             Shutdown::No => {}
             // What died and was to come back was not drained.
-            Shutdown::Drain => return if deaths == 0 { End::Drained } else { End::Failed },
+            Shutdown::Drain => return if has_died { End::Failed } else { End::Drained },
             Shutdown::Now => return End::Interrupted,
         }
         let started = Instant::now();
-        let child = match start(order, placement) {
-            Ok(child) => child,
-            Err(reason) => {
-                error!("{label}: failed to start {}: {reason}", order.program.display());
-                return End::Failed;
+        let (happened, lived) = match start(order, placement) {
+            Ok(child) => {
+                let Ended { status, last } = watch_over(child, order, placement, &mut shutdown).await;
+                let code = status.as_ref().ok().and_then(ExitStatus::code);
+                match code {
+                    Some(0) => {
+                        info!("{label}: drained");
+                        return End::Drained;
+                    }
+                    _ if asked(&shutdown) == Shutdown::Now => return End::Interrupted,
+                    Some(WRONG_CONFIG) => {
+                        error!("{label}: its worker is not started again: {last}");
+                        return End::Misconfigured;
+                    }
+                    Some(TRY_AGAIN) if order.gives_up => {
+                        error!("{label}: its worker has given up: {last}");
+                        return End::Failed;
+                    }
+                    _ => {}
+                }
+                let how = how(status, &last);
+                if asked(&shutdown) == Shutdown::Drain {
+                    warn!("{label}: its worker ended {how} instead of being drained");
+                    return End::Failed;
+                }
+                (format!("ended {how}"), started.elapsed() >= order.pace.healthy)
             }
+            // Too many processes, or a program that is being replaced: that may pass.
+            Err(reason) => (format!("could not be started ({}: {reason})", order.program.display()), false),
         };
-        let Ended { status, last } = watch_over(child, order, placement, &mut shutdown).await;
-        let code = status.as_ref().ok().and_then(ExitStatus::code);
-        match code {
-            Some(0) => {
-                info!("{label}: drained");
-                return End::Drained;
-            }
-            _ if asked(&shutdown) == Shutdown::Now => return End::Interrupted,
-            Some(WRONG_CONFIG) => {
-                error!("{label}: its worker is not started again: {last}");
-                return End::Misconfigured;
-            }
-            Some(TRY_AGAIN) if order.gives_up => {
-                error!("{label}: its worker has given up: {last}");
-                return End::Failed;
-            }
-            _ => {}
-        }
-        let how = how(status, &last);
-        if asked(&shutdown) == Shutdown::Drain {
-            warn!("{label}: its worker ended {how} instead of being drained");
-            return End::Failed;
-        }
-        deaths = if started.elapsed() >= order.pace.healthy { 1 } else { deaths + 1 };
+        has_died = true;
+        deaths = if lived { 0 } else { deaths + 1 };
         if deaths >= order.pace.deaths {
             error!(
-                "{label}: its worker ended {how}, {deaths} times in a row within {:?} of its start; nothing trains on \
+                "{label}: its worker {happened}, {deaths} times in a row within {:?} of its start; nothing trains on \
                  this device any more",
                 order.pace.healthy
             );
             return End::Failed;
         }
-        let pause = order.pace.first.saturating_mul(1 << (deaths - 1).min(16)).min(order.pace.longest);
-        warn!("{label}: its worker ended {how}; it is started again in {:.1} s", pause.as_secs_f64());
+        let pause = order
+            .pace
+            .first
+            .saturating_mul(1 << u32::saturating_sub(deaths, 1).min(16))
+            .min(order.pace.longest);
+        warn!("{label}: its worker {happened}; it is started again in {:.1} s", pause.as_secs_f64());
         tokio::select! {
             () = sleep(pause) => {}
             // A sender that is gone asks for no more.

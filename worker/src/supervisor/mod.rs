@@ -1,7 +1,7 @@
 //! A process that trains nothing itself: it keeps one worker process for each device, because libtorch's random numbers
 //! are global to a process, and a driver that crashes then takes one device's folds and no others.
 //!
-//! Each child holds a pipe from us and ends at its end of file, so that a supervisor that is killed leaves none behind;
+//! Each child holds a pipe from us and ends at its end of file, so that a supervisor that dies leaves none behind;
 //! each is in a process group of its own, so that a Ctrl-C is ours to pass on, once.
 
 mod child;

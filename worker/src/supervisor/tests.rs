@@ -113,6 +113,16 @@ async fn a_child_that_lived_well_is_started_as_often_as_it_dies() {
 }
 
 #[tokio::test]
+async fn after_a_good_life_all_its_deaths_are_left() {
+    let script = "[ $(wc -l < \"$FOLDER/a\") -eq 2 ] && sleep 2.2; exit 1";
+    let scene = Scene::start_with(script, &["a"], |order| order.pace.healthy = Duration::from_secs(2));
+    let (ends, folder) = scene.ends().await;
+    assert_eq!(ends, [End::Failed]);
+    // One quick death, one after a good life, and the three that are too many.
+    assert_eq!(lines(folder.path(), "a").len(), 5);
+}
+
+#[tokio::test]
 async fn a_wrong_configuration_is_not_tried_again() {
     let (ends, folder) = Scene::start("exit 78", &["a", "b"]).ends().await;
     assert_eq!(ends, [End::Misconfigured, End::Misconfigured]);

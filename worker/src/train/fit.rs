@@ -11,7 +11,7 @@ use crate::images::DeviceImages;
 use crate::model::ParameterSpec;
 
 /// One fold of one trial.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FitTask<'a> {
     /// All training images of the data set.
     pub images: &'a DeviceImages,
@@ -30,10 +30,10 @@ pub struct FitTask<'a> {
 }
 
 /// What to go on from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Start<'a> {
-    /// The file.
-    pub file: &'a [u8],
+    /// The file, which goes as soon as it is read.
+    pub file: Vec<u8>,
     /// The epoch after which it was made.
     pub epoch: u32,
     /// What it must be a checkpoint of.
@@ -42,7 +42,7 @@ pub struct Start<'a> {
 
 impl Start<'_> {
     fn read(&self, specs: &[ParameterSpec], settings: &TrialSettings) -> Result<Checkpoint, CheckpointError> {
-        let checkpoint = Checkpoint::from_bytes(self.file, self.identity, specs)?;
+        let checkpoint = Checkpoint::from_bytes(&self.file, self.identity, specs)?;
         if checkpoint.epoch != self.epoch || checkpoint.epoch > settings.epochs {
             let (there, epochs) = (checkpoint.epoch, settings.epochs);
             let message = format!("it is of epoch {there}, not of epoch {} of {epochs}", self.epoch);

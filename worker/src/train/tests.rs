@@ -140,7 +140,7 @@ fn a_stop_is_obeyed_after_an_epoch_and_between_batches() {
         epochs.set(epoch.epoch);
         if epoch.epoch == 2 { Flow::Stop } else { Flow::Continue }
     });
-    assert_eq!(fit(task, &|| false, &mut stop_after_two).expect("it trains"), Ending::Stopped);
+    assert_eq!(fit(task.clone(), &|| false, &mut stop_after_two).expect("it trains"), Ending::Stopped);
     assert_eq!(epochs.get(), 2);
 
     // 128 images are 4 batches an epoch: the sixth question comes in the second epoch.
@@ -238,7 +238,7 @@ fn train_on(
 ) -> (Ending, Diary) {
     let cut = images.len() * 3 / 4;
     let (train, validation): (Vec<i64>, Vec<i64>) = ((0..cut).collect(), (cut..images.len()).collect());
-    let start = start.map(|(epoch, file)| Start { file, epoch, identity: "me" });
+    let start = start.map(|(epoch, file)| Start { file: file.to_vec(), epoch, identity: "me" });
     let task =
         FitTask { images, train: &train, validation: &validation, settings, seed: 7, checkpoints, start };
     let mut diary = Diary { stop_after, ..Diary::default() };

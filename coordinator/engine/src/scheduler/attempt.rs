@@ -24,6 +24,12 @@ impl Scheduler {
     }
 
     pub(super) fn epoch(&mut self, session: SessionId, key: AttemptKey, report: EpochReport) {
+        if self.sessions.get(&session).is_some_and(|incarnation| self.is_stuck(incarnation, key)) {
+            // It lives after all. Told that it is dead it would not say when it ends, and its slot would never be free.
+            self.heard(session);
+            self.send(session, ToWorker::Stop { key, after_epoch: false });
+            return;
+        }
         if !self.is_open(session, key) {
             return;
         }
@@ -41,6 +47,9 @@ impl Scheduler {
             self.send(session, ToWorker::Revoked { key });
             self.give_back(key, FailureClass::Error, &message);
             return;
+        }
+        if let Some(worker) = self.worker_of(session) {
+            worker.trained.insert(key.study);
         }
         self.record_epoch(key, report);
         self.judge_epoch(key, true);
@@ -145,7 +154,13 @@ impl Scheduler {
         }
         match class {
             FailureClass::OutOfMemory => self.leave_more_room(key),
-            FailureClass::Error if self.is_fruitless(key) => self.drop_checkpoint(key),
+            FailureClass::Error if self.is_fruitless(key) => {
+                // It cost the fold its checkpoint, so that this cannot go on for ever; it is no failure of the trial.
+                self.drop_checkpoint(key);
+                self.give_back(key, FailureClass::Preempted, &message);
+                self.send(session, ToWorker::EndRecorded { key });
+                return;
+            }
             _ => {}
         }
         self.give_back(key, class, &message);
@@ -227,10 +242,8 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&open.incarnation) {
             worker.attempts.remove(&key);
             name.clone_from(&worker.info.name);
-            if worker.session.is_none() && worker.attempts.is_empty() {
-                self.workers.remove(&open.incarnation);
-            }
         }
+        self.forget_if_over(&open.incarnation);
         let at = self.now;
         self.write(Write::AttemptEnded { key, state, failure, message, worker: name, value, epochs, at });
     }

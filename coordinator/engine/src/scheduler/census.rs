@@ -73,7 +73,7 @@ impl Scheduler {
                 census.leases += u64::from(!worker.attempts.is_empty());
                 continue;
             }
-            let held = worker.attempts.len() as u64;
+            let held = worker.busy() as u64;
             census.leases += held;
             if worker.hears(now) {
                 census.workers_connected += 1;

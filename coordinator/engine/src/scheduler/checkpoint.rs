@@ -21,6 +21,10 @@ impl Scheduler {
             return RefusalKind::LeaseGone.because(format!("{key} is over, or another worker has it now"));
         }
         let Some(study) = self.studies.get_mut(&key.study) else { return RefusalKind::LeaseGone.because("") };
+        if study.spec.is_external() {
+            return RefusalKind::WrongState
+                .because("a program of its own evaluates this study, and has no checkpoints");
+        }
         let keep = study.spec.checkpoint.keep;
         if keep == Keep::None {
             return RefusalKind::WrongState

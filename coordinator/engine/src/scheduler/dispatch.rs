@@ -202,7 +202,7 @@ impl Scheduler {
             attempt: key.attempt,
             incarnation: incarnation.to_owned(),
             start,
-            pace: Pace::new(now),
+            pace: Pace::new(now, holder.trained.contains(&place.study)),
             expired: false,
             stopping: None,
         });

@@ -42,7 +42,8 @@ impl Scheduler {
     /// Workers of this name get folds again.
     pub(super) fn undrain_worker(&mut self, name: String) -> Result<Answer, Refusal> {
         if self.drained_workers.remove(&name).is_none() {
-            return RefusalKind::WrongState.because(format!("worker `{name}` is not drained; it gets folds"));
+            return RefusalKind::WrongState
+                .because(format!("worker `{name}` is not drained: one of that name gets folds"));
         }
         self.write(Write::WorkerUndrained { name, at: self.now });
         Ok(Answer::Done)

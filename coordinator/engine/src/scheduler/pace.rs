@@ -5,13 +5,13 @@ use foldwise_shared::state::FailureClass;
 
 use super::Scheduler;
 use super::command::ToWorker;
-use super::study::{Open, StopOrder, Study};
+use super::study::Study;
 
 /// An epoch may take this many times as long as the slowest before it.
 const FACTOR: i64 = 20;
 /// And so long in any case.
 const LEAST_MS: i64 = 5 * 60_000;
-/// And so long where no epoch of its study is known: data is fetched, a device wakes up.
+/// And so long for the first epoch of a study on a worker: data is fetched, a device wakes up.
 const FIRST_MS: i64 = 60 * 60_000;
 
 /// How an attempt comes along.
@@ -21,6 +21,8 @@ pub(super) struct Pace {
     progress_at: Millis,
     /// The longest epoch that it reported, in milliseconds; 0 if none.
     slowest_ms: i64,
+    /// Its worker has trained an epoch of the study before: there is nothing to fetch first.
+    warm: bool,
 }
 
 /// Milliseconds of an epoch that is said to have taken so many seconds; 0 where that is no time.
@@ -30,8 +32,8 @@ pub(super) fn pace_ms(seconds: f64) -> i64 {
 }
 
 impl Pace {
-    pub fn new(now: Millis) -> Self {
-        Self { progress_at: now, slowest_ms: 0 }
+    pub fn new(now: Millis, warm: bool) -> Self {
+        Self { progress_at: now, slowest_ms: 0, warm }
     }
 
     /// An epoch was reported.
@@ -47,7 +49,8 @@ impl Pace {
 
     /// When it is to have reported another epoch.
     fn deadline(&self, study: &Study) -> Millis {
-        let slowest = self.slowest_ms.max(study.slowest_ms);
+        let known = if self.warm { study.slowest_ms } else { 0 };
+        let slowest = self.slowest_ms.max(known);
         let patience = if slowest == 0 { FIRST_MS } else { slowest.saturating_mul(FACTOR).max(LEAST_MS) };
         self.progress_at.plus(patience)
     }
@@ -100,19 +103,15 @@ impl Scheduler {
     }
 }
 
-/// The attempts in training, and when each is to have made progress.
+/// The attempts in training, and when each is to have made progress: also those that were told to stop, for a driver that
+/// hangs does not hear it.
 fn paces(study: &Study) -> impl Iterator<Item = (AttemptKey, Millis)> {
     study.active.iter().flat_map(move |(number, trial)| {
         let folds = (0..).map(FoldIndex).zip(&trial.folds);
         folds.filter_map(move |(fold, found)| {
-            let open = found.open.as_ref().filter(|open| !open.expired && is_to_train(open))?;
+            let open = found.open.as_ref().filter(|open| !open.expired)?;
             let key = AttemptKey { study: study.id, trial: *number, fold, attempt: open.attempt };
             Some((key, open.pace.deadline(study)))
         })
     })
-}
-
-/// Who is told to stop after the epoch has still to come to its end.
-fn is_to_train(open: &Open) -> bool {
-    open.stopping.is_none_or(|order| order == StopOrder::AfterEpoch)
 }

@@ -99,7 +99,7 @@ impl Scheduler {
                     study.training += 1;
                     study.reserved += planned.saturating_sub(recorded);
                     let stopping = trial.ending.map(|_| StopOrder::Now);
-                    let (start, pace) = (holder.start_epoch, Pace::new(self.now));
+                    let (start, pace) = (holder.start_epoch, Pace::new(self.now, false));
                     Open { attempt, incarnation, start, pace, expired: false, stopping }
                 });
                 if holder.is_some() && fold.state == TrialState::Waiting {

@@ -12,6 +12,9 @@ use super::event::WorkerInfo;
 use super::room::Shape;
 use super::study::StopOrder;
 
+/// For how many lease times a worker that left is remembered if its device was full or hung.
+const ABSENT_LEASES: i64 = 20;
+
 const SILENT: &str = "its worker fell silent";
 
 pub(super) struct Worker {
@@ -30,6 +33,8 @@ pub(super) struct Worker {
     pub stuck: BTreeSet<AttemptKey>,
     /// How many folds it can train side by side while one of this shape is among them, where memory was short once.
     pub room: BTreeMap<Shape, usize>,
+    /// The studies of which it has reported an epoch.
+    pub trained: BTreeSet<StudyId>,
     /// How busy its device is, as it said last.
     pub device_use: Option<DeviceUse>,
 }
@@ -46,8 +51,14 @@ impl Worker {
             unfit: BTreeMap::new(),
             stuck: BTreeSet::new(),
             room: BTreeMap::new(),
+            trained: BTreeSet::new(),
             device_use: None,
         }
+    }
+
+    /// It has no stream, holds nothing, and nothing has to be remembered of its device.
+    fn is_over(&self) -> bool {
+        self.session.is_none() && self.attempts.is_empty() && self.stuck.is_empty() && self.room.is_empty()
     }
 
     /// Nothing was heard of it for a whole lease time.
@@ -168,9 +179,24 @@ impl Scheduler {
         let Some(incarnation) = self.sessions.remove(&session) else { return };
         let Some(worker) = self.workers.get_mut(&incarnation) else { return };
         worker.session = None;
-        if worker.attempts.is_empty() {
-            self.workers.remove(&incarnation);
+        self.forget_if_over(&incarnation);
+    }
+
+    /// Forgets a worker without a stream of which there is nothing to know any more.
+    pub(super) fn forget_if_over(&mut self, incarnation: &str) {
+        if self.workers.get(incarnation).is_some_and(Worker::is_over) {
+            self.workers.remove(incarnation);
         }
+    }
+
+    /// What is known of a worker's device is of no use once it has been away for long.
+    fn forget_the_absent(&mut self) {
+        let now = self.now;
+        self.workers.retain(|_, worker| {
+            let absent = worker.session.is_none() && worker.attempts.is_empty();
+            let span = worker.lease_ms.saturating_mul(ABSENT_LEASES);
+            !(absent && worker.heard_at.plus(span) <= now)
+        });
     }
 
     pub(super) fn worker_died(&mut self, name: &str) {
@@ -219,6 +245,7 @@ impl Scheduler {
         for key in silent {
             self.expire(key);
         }
+        self.forget_the_absent();
     }
 
     /// The lease of an attempt ran out: its fold is queued again, but until somebody takes it the worker may come

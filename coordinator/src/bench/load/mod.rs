@@ -45,7 +45,7 @@ pub struct Plan {
     /// They are connected and have nothing to do.
     pub idle: bool,
     /// A coordinator that is there, and what it asks for; without one we start our own.
-    pub coordinator: Option<(String, Option<String>)>,
+    pub coordinator: Option<(Endpoint, Option<String>)>,
     /// Where our own has its database.
     pub folder: PathBuf,
     /// Settings laid over the study.
@@ -121,25 +121,26 @@ impl Plan {
             .enable_all()
             .build()
             .map_err(BenchError::system("failed to start threads"))?;
-        let Some((url, token)) = &self.coordinator else {
+        let Some((endpoint, token)) = &self.coordinator else {
             let folder = Folder::new(&self.folder)?;
             let served = Served::start(&folder.database())?;
-            let load = runtime.block_on(self.measure(&served.url, None, Some(&served)))?;
+            let endpoint = Endpoint::from_shared(served.url.clone()).map_err(|error| {
+                BenchError::Coordinator(format!("`{}` is no address: {error}", served.url))
+            })?;
+            let load = runtime.block_on(self.measure(endpoint, None, Some(&served)))?;
             served.end()?;
             return Ok(load);
         };
-        runtime.block_on(self.measure(url, token.as_deref(), None))
+        runtime.block_on(self.measure(endpoint.clone(), token.as_deref(), None))
     }
 
     async fn measure(
         &self,
-        url: &str,
+        endpoint: Endpoint,
         token: Option<&str>,
         ours: Option<&Served>,
     ) -> Result<Load, BenchError> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| BenchError::Coordinator(format!("`{url}` is no address: {error}")))?
-            .tcp_nodelay(true);
+        let endpoint = endpoint.tcp_nodelay(true);
         let bearer = token.map(|token| format!("Bearer {token}").parse::<MetadataValue<Ascii>>()).transpose();
         let bearer = bearer.map_err(|_| BenchError::Coordinator("the token cannot be sent".into()))?;
         let study = if self.idle { None } else { Some(LoadStudy::create(self, &endpoint, &bearer).await?) };

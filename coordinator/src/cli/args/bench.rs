@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
-use super::{OutputArgs, TokenArgs};
+use super::{OutputArgs, TlsArgs, TokenArgs};
 use crate::bench::{self, Problem, SAMPLERS};
 
 /// `foldwise bench`
@@ -143,6 +143,9 @@ pub struct BenchLoadArgs {
     /// What to show it.
     #[command(flatten)]
     pub token: TokenArgs,
+    /// What to know it by.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Where our own has its database.
     #[command(flatten)]
     pub place: BenchPlaceArgs,

@@ -112,11 +112,11 @@ pub struct ExportArgs {
     #[arg(long, value_enum, value_name = "WHAT", env = "FOLDWISE_EXPORT_WHAT", default_value_t = ExportWhat::Trials)]
     pub what: ExportWhat,
     /// How to write it.
-    #[arg(long, value_enum, value_name = "FORMAT", env = "FOLDWISE_EXPORT_FORMAT")]
+    #[arg(long, short = 'o', value_enum, value_name = "FORMAT", env = "FOLDWISE_EXPORT_FORMAT")]
     #[arg(default_value_t = ExportFormat::Csv)]
     pub format: ExportFormat,
-    /// Write to this file in place of standard output.
-    #[arg(long, short, value_name = "FILE", env = "FOLDWISE_EXPORT_OUTPUT")]
+    /// Write to this file in place of standard output; `-` is standard output.
+    #[arg(long, value_name = "FILE", env = "FOLDWISE_EXPORT_OUTPUT")]
     pub output: Option<PathBuf>,
     /// Of the epochs, also those that a newer attempt has trained again (`live` is false then).
     #[arg(long, env = "FOLDWISE_ALL_ATTEMPTS", value_parser = FalseyValueParser::new())]

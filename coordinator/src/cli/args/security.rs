@@ -57,7 +57,7 @@ pub struct GateArgs {
     /// The tokens that open something, a line `ROLE NAME SECRET` each; ROLE is worker, writer or reader.
     #[arg(long, value_name = "FILE", env = "FOLDWISE_TOKENS")]
     pub tokens: Option<PathBuf>,
-    /// One token that opens everything.
+    /// One token that opens everything. Beside --tokens only the flag counts: the variables are those of callers.
     #[command(flatten)]
     pub token: TokenArgs,
     /// Listen to other machines without TLS or without tokens all the same.

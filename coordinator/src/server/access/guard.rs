@@ -59,9 +59,13 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let peer = request.extensions().get::<Peer>().cloned();
         let address = peer.as_ref().map(Peer::ip);
-        match check(&self.tokens, request.uri().path(), request.headers(), address) {
+        let path = request.uri().path();
+        match check(&self.tokens, path, request.headers(), address) {
             Ok(()) => {
-                if let Some(peer) = peer {
+                // What is open to everybody earns nobody a place among the connections.
+                if let Some(peer) =
+                    peer.filter(|_| self.tokens.is_empty() || need(path) != Some(Need::Nothing))
+                {
                     peer.admitted();
                 }
                 Box::pin(self.inner.call(request))

@@ -28,6 +28,8 @@ pub struct Word {
     key: AttemptKey,
     session_is_live: bool,
     attempt_is_live: bool,
+    /// It is an epoch of an attempt that was taken from its worker because none came.
+    is_late_epoch: bool,
 }
 
 impl Word {
@@ -47,6 +49,8 @@ impl Word {
             key: *key,
             session_is_live: worker.is_some(),
             attempt_is_live: worker.is_some_and(|worker| worker.attempts.contains(key)),
+            is_late_epoch: matches!(event, Event::Epoch { .. })
+                && worker.is_some_and(|worker| worker.stuck.contains(key)),
         })
     }
 }
@@ -289,7 +293,13 @@ fn a_message_of_a_dead_attempt_changes_nothing(step: &Step) {
         };
         assert!(!bad, "{:?} led to {command:?}", step.event);
     }
-    let revoked = Command::Send { session: word.session, message: ToWorker::Revoked { key: word.key } };
+    let (session, key) = (word.session, word.key);
+    let message = if word.is_late_epoch {
+        ToWorker::Stop { key, after_epoch: false }
+    } else {
+        ToWorker::Revoked { key }
+    };
+    let revoked = Command::Send { session, message };
     let answers = step.commands.iter().filter(|command| **command == revoked).count();
     assert_eq!(answers, usize::from(word.session_is_live), "{:?}", step.event);
 }

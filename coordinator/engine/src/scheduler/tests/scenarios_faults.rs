@@ -285,17 +285,18 @@ fn a_fold_that_moves_goes_on_from_its_checkpoint() {
 
 #[test]
 fn a_checkpoint_that_cannot_be_read_is_dropped() {
-    let long = |spec: &mut StudySpec| {
+    let strict = |spec: &mut StudySpec| {
         one_fold(1)(spec);
-        spec.retry.error = 2;
+        spec.retry.error = 1;
     };
     check(
-        long,
+        strict,
         "join a 1           => a trains 0/0#1
          epoch a 0/0#1 0.5  => ok
          keep a 0/0#1 1     => done
          fail a 0/0#1 error => error 0/0#1, ok, a trains 0/0#2 after 1
-         fail a 0/0#2 error => error 0/0#2, discards 0/0#1 after 1, ok, a trains 0/0#3",
+         fail a 0/0#2 error => preempted 0/0#2, discards 0/0#1 after 1, ok, a trains 0/0#3
+         fail a 0/0#3 error => error 0/0#3, trial 0 failed, study ended, ok",
     );
 }
 
@@ -366,5 +367,31 @@ fn the_folds_of_a_trial_run_apart() {
          join a 2 =>
          join b 2 =>
          unpause  => study running, a trains 0/0#1, b trains 0/1#1, a trains 1/0#1, b trains 1/1#1",
+    );
+}
+
+#[test]
+fn what_does_not_stop_holds_up_no_study() {
+    check(
+        one_fold(2),
+        "join a 1          => a trains 0/0#1
+         epoch a 0/0#1 0.5 => ok
+         stop              => study stopping, trial 0 stopping, a stops 0/0#1
+         beats a 29        =>
+         beats a 1         => lost 0/0#1, trial 0 cancelled, study ended, a stops 0/0#1",
+    );
+}
+
+#[test]
+fn a_hung_slot_is_remembered_over_a_new_stream_and_free_once_it_has_ended() {
+    check(
+        one_fold(2),
+        "join a 1          => a trains 0/0#1
+         epoch a 0/0#1 0.5 => ok
+         beats a 30        => lost 0/0#1, a stops 0/0#1
+         lost a            =>
+         back a 0/0#1      => a stops 0/0#1
+         epoch a 0/0#1 0.4 => a stops 0/0#1
+         stopped a 0/0#1   => a drops 0/0#1, a trains 0/0#2",
     );
 }
