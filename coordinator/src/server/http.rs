@@ -143,8 +143,8 @@ fn code_of(response: &Response) -> Code {
 }
 
 fn message_of(response: &Response) -> String {
-    let message = response.headers().get(GRPC_MESSAGE).and_then(|value| value.to_str().ok());
-    message.unwrap_or_default().replace("%20", " ")
+    let status = tonic::Status::from_header_map(response.headers());
+    status.map(|status| status.message().to_owned()).unwrap_or_default()
 }
 
 /// A method that there is, or `other`: what a caller makes up is no label.

@@ -123,7 +123,9 @@ impl Scheduler {
         let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
         if stopped || trial.ending.is_some() {
-            self.end_attempt(key, AttemptState::Stopped, None, None, None);
+            let epochs = fold.curve.len();
+            let message = trial.ending.is_none().then(|| format!("handed back after epoch {epochs}"));
+            self.end_attempt(key, AttemptState::Stopped, None, message, None);
             self.after_stop(key);
             return;
         }
