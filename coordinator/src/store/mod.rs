@@ -133,11 +133,12 @@ impl Store {
     /// # Errors
     /// A damaged database.
     pub fn latest(&self) -> Result<Millis, StoreError> {
-        // Everything but an epoch is an event or renews a lease, and so is the end of an attempt, after its epochs.
+        // Everything but an epoch is an event or renews a lease, and so is the end of an attempt, after its epochs. The
+        // cross join keeps the planner from going through all epochs.
         let sql = "SELECT max( \
             coalesce((SELECT at FROM event ORDER BY seq DESC LIMIT 1), 0), \
             coalesce((SELECT max(coalesce(renewed_at, granted_at)) FROM lease WHERE state = 'active'), 0), \
-            coalesce((SELECT max(e.at) FROM attempt AS a JOIN epoch AS e ON e.trial_id = a.trial_id \
+            coalesce((SELECT max(e.at) FROM attempt AS a CROSS JOIN epoch AS e ON e.trial_id = a.trial_id \
                 AND e.fold = a.fold AND e.attempt = a.attempt WHERE a.ended_at IS NULL), 0))";
         let latest = self.db.query_row(sql, [], |row| row.get(0)).map_err(Fault::from);
         latest.map(Millis).map_err(|fault| fault.at(&self.path))
