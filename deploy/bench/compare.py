@@ -75,7 +75,7 @@ def load(rounds):
     ratios = []
     for number in range(1, rounds + 1):
         # As many clients as the peer has, then as many workers as a large site has.
-        command = [PROGRAMS / "foldwise", "bench", "load", "--seconds", "2", "-o", "json"]
+        command = [PROGRAMS / "foldwise", "bench", "load", "--seconds", "1", "-o", "json"]
         few, many = (
             json.loads(subprocess.run([*command, "--workers", str(workers)], check=True, capture_output=True).stdout)
             for workers in (64, 1_000)
