@@ -172,9 +172,7 @@ impl StoreError {
             | Self::Sqlite { .. } => false,
         }
     }
-}
 
-impl StoreError {
     /// Whether it may be gone after a while, by what a person or the machine does meanwhile: a full disk, another
     /// program's lock, a file system that went away.
     pub fn may_pass(&self) -> bool {
