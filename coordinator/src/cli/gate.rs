@@ -74,7 +74,11 @@ fn check(listen: SocketAddr, tls: bool, tokens: bool, insecure: bool) -> Result<
 
 /// What to do once it listens, a line each.
 pub fn next(security: &Security, listening: SocketAddr) -> Vec<String> {
-    let (scheme, trust) = if security.tls.is_some() { ("https", " --tls-ca CA") } else { ("http", "") };
+    let (scheme, trust) = match &security.tls {
+        Some(tls) if tls.mutual => ("https", " --tls-ca CA --tls-cert CERT --tls-key KEY"),
+        Some(_) => ("https", " --tls-ca CA"),
+        None => ("http", ""),
+    };
     // Nobody can call an address that means all of them.
     let host = if listening.ip().is_unspecified() {
         format!("{}:{}", host_name(), listening.port())

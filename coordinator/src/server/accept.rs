@@ -46,7 +46,7 @@ pub(super) fn accept(
     limits: Limits,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(64);
-    let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
+    let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     tokio::spawn(async move {
         let room = Arc::new(Semaphore::new(limits.connections));
         loop {

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The next piece, if it comes in time.
 async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::ArtifactChunk>, Status> {
     let chunk = tokio::time::timeout(PATIENCE, chunks.message()).await;
-    chunk.unwrap_or_else(|_| Err(status::late_piece(PATIENCE)))
+    chunk.unwrap_or_else(|_| Err(status::late_piece(PATIENCE))).map_err(status::from_sender)
 }
 
 /// Refuses, before anything is written, what nobody could go on from.

@@ -133,6 +133,14 @@ pub(super) fn late_hello(waited: std::time::Duration) -> Status {
     Status::new(Code::DeadlineExceeded, format!("no hello came for {} s", waited.as_secs()))
 }
 
+/// A stream that broke off because whoever sent it is gone is nobody's failure here.
+pub(super) fn from_sender(status: Status) -> Status {
+    match status.code() {
+        Code::Unknown => Status::cancelled(format!("the sender is gone: {}", status.message())),
+        _ => status,
+    }
+}
+
 /// A worker that began to send an artifact and does not go on.
 pub(super) fn late_piece(waited: std::time::Duration) -> Status {
     Status::new(Code::DeadlineExceeded, format!("no piece of the artifact came for {} s", waited.as_secs()))

@@ -52,7 +52,11 @@ pub enum TlsError {
 
 /// TLS for every connection.
 #[derive(Clone)]
-pub struct Tls(pub(super) Arc<ServerConfig>);
+pub struct Tls {
+    pub(super) config: Arc<ServerConfig>,
+    /// Whether callers must have a certificate too.
+    pub mutual: bool,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,7 +99,7 @@ impl Tls {
         })?;
         // The second is for what asks for plain pages: a browser, a scraper of metrics.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), mutual: files.client_ca.is_some() })
     }
 }
 

@@ -217,7 +217,7 @@ fn the_commands_of_certs_lead_to_a_trained_study() {
         &format!("--db study.db {}", line("foldwise serve").replace("--listen 0.0.0.0:7654", "")),
     );
     let next = server.running.until_stderr("foldwise-worker --coordinator https://");
-    assert!(next.contains("--tls-ca CA --token-file TOKEN"), "{next}");
+    assert!(next.contains("--tls-ca CA --tls-cert CERT --tls-key KEY --token-file TOKEN"), "{next}");
     let here = |text: String| {
         text.replace("https://head.cluster:7654", &server.url.replace("127.0.0.1", "localhost"))
     };
