@@ -202,6 +202,8 @@ impl Report {
         let (looks, failed, why) = &self.looks;
         writeln!(page, "\nA reader looked {looks} times beside the running coordinator.")?;
         if let Some(why) = why.as_ref().filter(|_| *failed > 0) {
+            // Which folder it was says nothing to a reader of the page.
+            let why = why.split(": /").next().unwrap_or(why);
             writeln!(
                 page,
                 "Looks at which the database did not answer: {failed}; the last time it said: {why}."
