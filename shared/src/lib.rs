@@ -22,6 +22,8 @@ pub mod record;
 
 pub mod checkpoint;
 
+pub mod artifact;
+
 pub mod device;
 
 pub mod external;

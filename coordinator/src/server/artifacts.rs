@@ -1,13 +1,16 @@
 //! Artifacts over the wire, in pieces.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use foldwise_engine::scheduler::Event;
 use foldwise_proto::convert::{
-    ArtifactHeader, ArtifactTracker, artifact_header, artifact_header_from, artifact_request_from,
+    ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
+    artifact_request_from,
 };
 use foldwise_proto::{ARTIFACT_PIECE, v1};
+use foldwise_shared::artifact::{Artifact, MODEL, ResultFile, Upload};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::Epoch;
 use tokio::sync::{Semaphore, mpsc};
@@ -16,8 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::status;
-use crate::artifacts::{ArtifactError, Incoming};
-use crate::coordinator::Coordinator;
+use crate::artifacts::{ArtifactError, Artifacts, Incoming};
+use crate::coordinator::{Coordinator, find_study_id};
+use crate::store::Reader;
 
 /// Pieces that are read ahead of a worker that takes its time.
 const AHEAD: usize = 2;
@@ -37,7 +41,7 @@ async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::Ar
 async fn check_holder(coordinator: &Coordinator, header: &ArtifactHeader) -> Result<(), Status> {
     let (incarnation, key, database) = (header.incarnation.clone(), header.key, coordinator.database());
     blocking(move || {
-        let reader = crate::store::Reader::open(&database)?;
+        let reader = Reader::open(&database)?;
         if reader.runs(&incarnation, key)? {
             return Ok(());
         }
@@ -46,7 +50,7 @@ async fn check_holder(coordinator: &Coordinator, header: &ArtifactHeader) -> Res
     .await
 }
 
-/// Stores a checkpoint and has it recorded; then only it is answered.
+/// Stores a checkpoint or a result and has it recorded; then only it is answered.
 pub(super) async fn put(
     coordinator: &Coordinator,
     mut chunks: Streaming<v1::ArtifactChunk>,
@@ -54,7 +58,7 @@ pub(super) async fn put(
     let _place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
     let header = artifact_header_from(next(&mut chunks).await?).map_err(|error| status::from_wire(&error))?;
     check_holder(coordinator, &header).await?;
-    let Checkpoint { digest, bytes, .. } = header.checkpoint.clone();
+    let Artifact { digest, bytes } = header.upload.file();
     let artifacts = coordinator.artifacts().clone();
     let mut incoming = blocking(move || artifacts.receive(&digest, bytes)).await?;
     let mut tracker = ArtifactTracker::new(bytes);
@@ -68,8 +72,12 @@ pub(super) async fn put(
     let coordinator = coordinator.clone();
     let settled = tokio::spawn(async move {
         let arrived = blocking(move || incoming.finish()).await?;
-        let ArtifactHeader { incarnation, key, checkpoint } = header;
-        match coordinator.request(Event::Checkpoint { incarnation, key, checkpoint }).await {
+        let ArtifactHeader { incarnation, key, upload } = header;
+        let event = match upload {
+            Upload::Checkpoint(checkpoint) => Event::Checkpoint { incarnation, key, checkpoint },
+            Upload::Result(result) => Event::Result { incarnation, key, result, before: None },
+        };
+        match coordinator.request(event).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 // A task that panicked leaves it for the next start.
@@ -86,8 +94,8 @@ fn write(mut incoming: Incoming, piece: &[u8]) -> Result<Incoming, ArtifactError
     Ok(incoming)
 }
 
-/// The checkpoint that an attempt goes on from, for the worker that holds it: whoever asks for another has
-/// misunderstood, and hears so before anything is sent.
+/// The checkpoint that an attempt goes on from or the model that its study starts from, for the worker that holds it: whoever
+/// asks for another has misunderstood, and hears so before anything is sent.
 pub(super) async fn get(
     coordinator: &Coordinator,
     request: v1::ArtifactRequest,
@@ -97,24 +105,19 @@ pub(super) async fn get(
     let database = coordinator.database();
     let artifacts = coordinator.artifacts().clone();
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let (header, mut file) = blocking(move || {
-        let reader = crate::store::Reader::open(&database)?;
-        let found = reader.checkpoint_for(&wanted.incarnation, wanted.key, &wanted.digest)?;
-        let Some((epoch, recorded)) = found else {
-            return Err(ArtifactError::NotYours(format!(
+    let (header, file) = blocking(move || {
+        let reader = Reader::open(&database)?;
+        let upload = wanted_of(&reader, &wanted)?.ok_or_else(|| {
+            ArtifactError::NotYours(format!(
                 "{} is no running attempt of this worker that goes on from the artifact {}",
                 wanted.key, wanted.digest
-            )));
-        };
-        let (file, found) = artifacts.open(&wanted.digest)?;
-        if found != recorded {
-            return Err(ArtifactError::Length { digest: wanted.digest, found, recorded });
-        }
-        let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: wanted.digest, bytes: recorded };
-        Ok((ArtifactHeader { incarnation: wanted.incarnation, key: wanted.key, checkpoint }, file))
+            ))
+        })?;
+        let file = open(&artifacts, upload.file())?;
+        Ok((ArtifactHeader { incarnation: wanted.incarnation, key: wanted.key, upload }, file))
     })
     .await?;
-    let digest = header.checkpoint.digest.clone();
+    let digest = header.upload.file().digest;
     spawn_blocking(move || {
         let _place = place;
         // A worker that is gone wants nothing more.
@@ -122,23 +125,75 @@ pub(super) async fn get(
         if !send(Ok(artifact_header(header))) {
             return;
         }
-        loop {
-            let mut piece = Vec::new();
-            match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
-                Ok(0) => return,
-                Ok(_) => {
-                    let part = Some(v1::artifact_chunk::Part::Data(piece));
-                    if !send(Ok(v1::ArtifactChunk { part })) {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => {
-                    send(Err(status::from_artifact(ArtifactError::Unreadable { digest, source })));
+        let chunk = |data| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(data)) };
+        send_pieces(file, digest, |piece| send(piece.map(chunk)));
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+/// What an attempt may have: the checkpoint that it goes on from, or the model that its study starts from.
+fn wanted_of(reader: &Reader, wanted: &ArtifactRequest) -> Result<Option<Upload>, ArtifactError> {
+    let ArtifactRequest { incarnation, key, digest } = wanted;
+    if let Some((epoch, bytes)) = reader.checkpoint_for(incarnation, *key, digest)? {
+        let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: digest.clone(), bytes };
+        return Ok(Some(Upload::Checkpoint(checkpoint)));
+    }
+    let source = reader.source_for(incarnation, *key, digest)?;
+    Ok(source.map(|file| Upload::Result(ResultFile { kind: MODEL.into(), epoch: None, file })))
+}
+
+/// A file whose length is as recorded.
+fn open(artifacts: &Artifacts, recorded: Artifact) -> Result<File, ArtifactError> {
+    let Artifact { digest, bytes: recorded } = recorded;
+    let (file, found) = artifacts.open(&digest)?;
+    if found == recorded { Ok(file) } else { Err(ArtifactError::Length { digest, found, recorded }) }
+}
+
+/// Passes on a file in pieces, until `send` says that nobody wants more.
+fn send_pieces(mut file: File, digest: String, mut send: impl FnMut(Result<Vec<u8>, Status>) -> bool) {
+    loop {
+        let mut piece = Vec::new();
+        match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => return,
+            Ok(_) => {
+                if !send(Ok(piece)) {
                     return;
                 }
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(source) => {
+                send(Err(status::from_artifact(ArtifactError::Unreadable { digest, source })));
+                return;
+            }
         }
+    }
+}
+
+/// A result of a study, or the model that it starts from, for a person.
+pub(super) async fn get_result(
+    coordinator: &Coordinator,
+    request: v1::GetResultRequest,
+) -> Result<ReceiverStream<Result<v1::ResultChunk, Status>>, Status> {
+    let v1::GetResultRequest { study: name, digest } = request;
+    let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
+    let wanted = digest.clone();
+    let found = coordinator.read(move |reader| {
+        let study = find_study_id(reader, &name)?;
+        Ok(reader.result_of(study, &wanted)?.ok_or(name))
+    });
+    let recorded = found.await.map_err(status::from_coordinator)?;
+    let recorded = recorded.map_err(|name| {
+        let message = format!("study `{name}` has no result with the digest {digest:?}");
+        status::from_artifact(ArtifactError::NotThere(message))
+    })?;
+    let artifacts = coordinator.artifacts().clone();
+    let file = blocking(move || open(&artifacts, recorded)).await?;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    spawn_blocking(move || {
+        let _place = place;
+        send_pieces(file, digest, |piece| {
+            sender.blocking_send(piece.map(|data| v1::ResultChunk { data })).is_ok()
+        });
     });
     Ok(ReceiverStream::new(receiver))
 }

@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::status;
+use super::{artifacts, status};
 use crate::coordinator::{
     Coordinator, CoordinatorError, DataPaths, find_study, find_study_id, prepare_within,
 };
@@ -107,6 +107,7 @@ impl Studies {
 #[tonic::async_trait]
 impl StudyService for Studies {
     type GetCurveStream = Events<v1::CurveChunk>;
+    type GetResultStream = Events<v1::ResultChunk>;
     type WatchStudyStream = Events<v1::StudyEvent>;
 
     async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::Study> {
@@ -114,11 +115,16 @@ impl StudyService for Studies {
         at_most("spec", request.spec.len(), SPEC_BYTES, "bytes")?;
         at_most("overrides", request.overrides.len(), OVERRIDES, "settings")?;
         let data_paths = self.data_paths.clone();
+        let v1::CreateStudyRequest { spec, overrides, parent } = request;
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare_within(&request.spec, &request.overrides, &Locations::from_env(), &data_paths)
+            prepare_within(&spec, &overrides, &Locations::from_env(), &data_paths)
         });
         let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
-        let study = study.map_err(|error| status::from_coordinator(error.into()))?;
+        let mut study = study.map_err(|error| status::from_coordinator(error.into()))?;
+        if let Some(parent) = parent {
+            let found = self.coordinator.read(move |reader| find_study_id(reader, &parent)).await;
+            study.parent = Some(found.map_err(status::from_coordinator)?);
+        }
         let created = self.coordinator.create(study).await.map_err(status::from_coordinator)?;
         Ok(Response::new(created.into()))
     }
@@ -310,6 +316,24 @@ impl StudyService for Studies {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn list_results(
+        &self,
+        request: Request<v1::ListResultsRequest>,
+    ) -> Answer<v1::ListResultsResponse> {
+        let v1::ListResultsRequest { study, kind } = request.into_inner();
+        let results = self.coordinator.read(move |reader| {
+            let study = find_study_id(reader, &study)?;
+            Ok(reader.results(study, Some(kind.as_str()).filter(|kind| !kind.is_empty()))?)
+        });
+        let results = results.await.map_err(status::from_coordinator)?;
+        Ok(Response::new(v1::ListResultsResponse { results: results.into_iter().map(v1::Result::from).collect() }))
+    }
+
+    async fn get_result(&self, request: Request<v1::GetResultRequest>) -> Answer<Self::GetResultStream> {
+        let pieces = artifacts::get_result(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(pieces)))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Answer<v1::AskResponse> {

@@ -371,6 +371,16 @@ impl StudySpec {
         self.study.objective == Objective::External
     }
 
+    /// Whether each trial's learning rate is found by a range test.
+    pub fn finds_learning_rate(&self) -> bool {
+        false
+    }
+
+    /// The digest of the model that a training starts from.
+    pub fn source_model(&self) -> Option<&str> {
+        None
+    }
+
     /// The number of training images in use, of those there are.
     pub fn images_used(&self, images: usize) -> usize {
         self.data.limit.map_or(images, |limit| images.min(usize::try_from(limit).unwrap_or(usize::MAX)))

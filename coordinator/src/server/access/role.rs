@@ -101,6 +101,8 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/ExplainTrial", Role::Reader),
     ("/foldwise.v1.StudyService/ReplayStudy", Role::Reader),
     ("/foldwise.v1.StudyService/GetCurve", Role::Reader),
+    ("/foldwise.v1.StudyService/ListResults", Role::Reader),
+    ("/foldwise.v1.StudyService/GetResult", Role::Reader),
     ("/foldwise.v1.StudyService/Ask", Role::Writer),
     ("/foldwise.v1.StudyService/Report", Role::Writer),
     ("/foldwise.v1.StudyService/Tell", Role::Writer),

@@ -87,7 +87,7 @@ impl<'a> Lead<'a> {
             height: 28,
             width: 28,
         };
-        let new = NewStudy { spec, spec_text: String::new(), data };
+        let new = NewStudy { spec, spec_text: String::new(), data, parent: None, source: None };
         self.tell(Event::CreateStudy(Box::new(new)));
         self.connect(0);
         let mut steps = 0;
@@ -124,7 +124,7 @@ impl<'a> Lead<'a> {
         } else {
             let (epoch, validation_loss) = (Epoch(number), loss(key, number));
             let report =
-                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Metrics::new() };
             return Event::Epoch { session, key, report };
         };
         self.tasks.swap_remove(chosen);
