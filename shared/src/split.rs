@@ -12,6 +12,8 @@ pub enum Scheme {
     Folds(u32),
     /// One fold whose validation part has this many images.
     Holdout(u64),
+    /// One fold that is trained on all images and validated on the same.
+    Whole,
 }
 
 impl Scheme {
@@ -19,7 +21,7 @@ impl Scheme {
     pub fn folds(self) -> u32 {
         match self {
             Self::Folds(k) => k,
-            Self::Holdout(_) => 1,
+            Self::Holdout(_) | Self::Whole => 1,
         }
     }
 }
@@ -79,6 +81,7 @@ impl Splits {
                 }
                 vec![(0, holdout as usize)]
             }
+            Scheme::Whole => vec![(0, 0)],
         };
         let mut order: Vec<u32> = (0..count).collect();
         order.shuffle(&mut rng(seed, Stream::Split));
@@ -93,6 +96,8 @@ impl Splits {
     /// The indices a fold is validated on; none if there is no such fold.
     pub fn validation(&self, fold: u32) -> Option<Vec<i64>> {
         let (start, end) = *self.parts.get(fold as usize)?;
+        // Nothing is held out of the whole.
+        let (start, end) = if start == end { (0, self.order.len()) } else { (start, end) };
         Some(self.order[start..end].iter().map(|index| i64::from(*index)).collect())
     }
 
@@ -150,6 +155,13 @@ mod tests {
         assert_eq!(splits.folds(), 1);
         assert_eq!(splits.validation(0).expect("a fold").len(), 3);
         assert_eq!(splits.train(0).expect("a fold").len(), 7);
+    }
+
+    #[test]
+    fn the_whole_is_trained_on_and_validated_on() {
+        let splits = Splits::new(7, Scheme::Whole, 10).expect("it fits");
+        assert_eq!(splits.train(0).map(|part| part.len()), Some(10));
+        assert_eq!(splits.train(0), splits.validation(0));
     }
 
     #[test]

@@ -11,6 +11,8 @@ macro_rules! words {
         impl $name {
             /// Every one of them, in their order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// How they are spelled, in their order.
+            pub const WORDS: &'static [&'static str] = &[$($text),+];
 
             /// The spelling in tables, files and on the wire.
             pub fn as_str(self) -> &'static str {
@@ -29,7 +31,7 @@ macro_rules! words {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::ALL.iter().copied().find(|word| word.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| $crate::state::UnknownWord {
                     text: text.to_owned(),
-                    known: Self::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(", "),
+                    known: Self::WORDS.join(", "),
                 })
             }
         }

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use foldwise_shared::model::{Network, Optimizer, TrialSettings};
+use foldwise_shared::model::{
+    Activation, LAB_CHANNELS, LAB_CONVOLUTIONS, LAB_UNITS, LearningRate, ModelSettings, Network, Optimizer,
+    Schedule, TrialSettings,
+};
+use foldwise_shared::spec::CorruptionSection;
 use serde::Serialize;
 
 use crate::images::DeviceImages;
@@ -42,13 +46,25 @@ pub fn bench(images: &DeviceImages, settings: BenchSettings) -> Result<BenchResu
     let count = settings.images.min(usize::try_from(images.len()).unwrap_or(usize::MAX));
     let train: Vec<i64> = (0..images.len()).take(count).collect();
     let trial = TrialSettings {
-        network: Network::Lab,
-        latent_dim: 6,
-        dropout: 0.15,
+        model: ModelSettings {
+            network: Network::Lab,
+            latent_dim: 6,
+            dropout: 0.15,
+            convolutions: LAB_CONVOLUTIONS.to_vec(),
+            channels: LAB_CHANNELS.to_vec(),
+            linear_units: LAB_UNITS,
+            instance_norm: false,
+            activation: Activation::Relu,
+            variational: false,
+            beta: 1.0,
+        },
+        corruption: CorruptionSection::default(),
         optimizer: Optimizer::Adam,
-        learning_rate: 1.2e-3,
+        learning_rate: LearningRate::Fixed(1.2e-3),
+        momentum: 0.0,
         weight_decay: 8.8e-5,
         batch_size: settings.batch_size,
+        schedule: Schedule::Constant,
         epochs: settings.epochs,
         early_stopping: None,
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldwise_data::{Dataset, Locations};
 use foldwise_shared::ids::Epoch;
-use foldwise_shared::model::TrialSettings;
+use foldwise_shared::model::{Schedule, TrialSettings};
 use foldwise_shared::spec::{CheckpointSection, StudySpec};
 use foldwise_shared::split::Splits;
 use foldwise_shared::state::FailureClass;
@@ -193,28 +193,33 @@ impl Listener for Follower<'_> {
 /// be at most changes nothing of those before.
 fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
     let TrialSettings {
-        network,
-        latent_dim,
-        dropout,
+        model,
+        corruption,
         optimizer,
         learning_rate,
+        momentum,
         weight_decay,
         batch_size,
-        epochs: _,
+        schedule,
+        epochs,
         early_stopping,
     } = settings;
+    // Where the learning rate follows a plan, how many epochs there are changes all of them.
+    let planned = (*schedule != Schedule::Constant).then_some(epochs);
     let text = serde_json::json!([
         work.study.data_digest,
         work.study.splits_digest,
         work.key.fold,
         work.seed,
-        network,
-        latent_dim,
-        dropout,
+        model,
+        corruption,
         optimizer,
         learning_rate,
+        momentum,
         weight_decay,
         batch_size,
+        schedule,
+        planned,
         early_stopping,
     ]);
     Sha256::digest(text.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()

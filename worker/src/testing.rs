@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use foldwise_shared::model::{Network, Optimizer, TrialSettings};
+use foldwise_shared::model::TrialSettings;
+use foldwise_shared::spec;
+use foldwise_shared::value::Params;
 use tch::Device;
 
 use crate::images::DeviceImages;
@@ -29,15 +31,14 @@ pub fn squares(count: usize) -> DeviceImages {
 
 /// Settings that train in no time.
 pub fn settings() -> TrialSettings {
-    TrialSettings {
-        network: Network::Lab,
-        latent_dim: 4,
-        dropout: 0.1,
-        optimizer: Optimizer::Adam,
-        learning_rate: 3e-3,
-        weight_decay: 1e-5,
-        batch_size: 32,
-        epochs: 3,
-        early_stopping: None,
-    }
+    let text = r#"
+        version = 1
+        study = { name = "tiny" }
+        data = { dataset = "squares", holdout = 1 }
+        model = { network = "lab", latent_dim = 4, dropout = 0.1 }
+        train = { epochs = 3, learning_rate = 3e-3, weight_decay = 1e-5, batch_size = 32 }
+        budget = { trials = 1 }
+    "#;
+    let spec = spec::parse(text, &[]).expect("a study file");
+    TrialSettings::resolve(&spec, &Params::new()).expect("all settings")
 }

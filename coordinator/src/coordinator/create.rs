@@ -2,7 +2,7 @@
 
 use foldwise_data::{DataError, Dataset, Locations};
 use foldwise_engine::scheduler::{DataInfo, NewStudy};
-use foldwise_shared::model::check_shape;
+use foldwise_shared::model::check_images;
 use foldwise_shared::spec::{SpecError, StudySpec, parse, place};
 use foldwise_shared::split::{SplitError, Splits};
 
@@ -77,11 +77,12 @@ pub fn prepare_within(
 
 fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {
     // The data of an external objective is its own affair.
-    let Some(network) = spec.model.network else { return Ok(DataInfo::default()) };
+    if spec.is_external() {
+        return Ok(DataInfo::default());
+    }
     let dataset = Dataset::open(spec.dataset(), locations)?;
     let train = dataset.train();
-    check_shape(network, train.height(), train.width())
-        .map_err(|message| SpecError::new("model.network", message))?;
+    check_images(spec, train.height(), train.width())?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
     Ok(DataInfo {

@@ -1,8 +1,11 @@
 //! The study file: its keys, their defaults, and what they must be.
 
+mod corruption;
 mod diff;
 mod error;
 mod extend;
+mod fitted;
+mod model;
 mod parse;
 mod pruner;
 mod recovery;
@@ -16,18 +19,19 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::corruption::{Corruption, CorruptionSection, Erasing, Flip, Gaussian, Occlusion};
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
 pub use self::extend::Extension;
+pub use self::fitted::{EvaluateSection, FitSection, SourceSection};
+pub use self::model::{EarlyStopping, ModelSection, TrainSection};
 pub use self::parse::{parse, place};
 pub use self::pruner::{pruners_with, with_pruner};
 pub use self::recovery::{CheckpointSection, Keep, RetrySection};
 
-use crate::model::{Default, Network, Optimizer};
 use crate::space::Space;
 use crate::split::Scheme;
 use crate::state::{Direction, words};
-use crate::value::ParamValue;
 
 /// A whole study file. After [`parse`] every default is resolved: this is what is stored and compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +51,18 @@ pub struct StudySpec {
     /// How a fold is trained. A setting stands here (fixed) or in `[space]` (searched).
     #[serde(default)]
     pub train: TrainSection,
+    /// What is done to the input in training: with it an autoencoder learns to undo it.
+    #[serde(default, skip_serializing_if = "CorruptionSection::is_none")]
+    pub corruption: CorruptionSection,
+    /// The model that an evaluation or a transfer starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSection>,
+    /// That the trial's model is kept, and what is watched while it is trained. `foldwise fit` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitSection>,
+    /// What is measured of a fitted model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate: Option<EvaluateSection>,
     /// The params: a name and what it may be.
     #[serde(default)]
     pub space: Space,
@@ -65,7 +81,14 @@ pub struct StudySpec {
     /// How often a fold is tried again after a failure.
     #[serde(default)]
     pub retry: RetrySection,
+    /// Other sizes of the study: `[size.laptop]` has dotted keys and their values, which `--size laptop` lays over the file.
+    #[serde(default, skip_serializing)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Value>>")]
+    pub size: Sizes,
 }
+
+/// The sizes of a study by name: what each lays over the file.
+type Sizes = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 
 /// `[study]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +120,12 @@ pub enum Objective {
     Training,
     /// A program of yours, which asks for trials and tells their values; there is no `[model]` then.
     External,
+    /// Workers, by measuring the model of `[source]` on the test images. One trial, one epoch; `foldwise evaluate` makes such
+    /// a study.
+    Evaluation,
+    /// Workers, by training a classifier on the frozen convolutions of the model of `[source]`; its value is the cross
+    /// entropy.
+    Transfer,
 }
 
 /// `[data]`
@@ -110,7 +139,7 @@ pub struct DataSection {
     /// leave out both and has one fold then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
-    /// Hold-out validation: the number of training images kept for it. Either this or `folds`.
+    /// Hold-out validation: the number of training images kept for it. Either this or `folds`. 0 for a fit on all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holdout: Option<u64>,
     /// Use the first n training images only.
@@ -132,57 +161,6 @@ pub enum Release {
     All,
     /// The next when the trial has survived the one before.
     Race,
-}
-
-/// `[model]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSection {
-    /// The network. Must be given for training.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<Network>,
-    /// The length of a code, from 1. No default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latent_dim: Option<i64>,
-    /// The fraction of the linear layers' units dropped in training, in [0, 1). Default: 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dropout: Option<f64>,
-}
-
-/// `[train]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TrainSection {
-    /// Epochs of a fold at most; never searched. Must be given for training; an external objective may report up to
-    /// 10,000 without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<u32>,
-    /// The optimizer. Default: adam.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub optimizer: Option<Optimizer>,
-    /// The optimizer's step size, above 0. Default: 1e-3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f64>,
-    /// The L2 term added to the gradient. Default: 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f64>,
-    /// Images a step. Default: 256.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<i64>,
-    /// End a fold that gets no better; `false` turns it off, which is the default.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "parse::early_stopping")]
-    pub early_stopping: Option<EarlyStopping>,
-}
-
-/// End a fold when its validation loss has not improved for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EarlyStopping {
-    /// Epochs without an improvement before the fold ends, at least 1.
-    pub patience: u32,
-    /// What counts as an improvement: more than this. Default: 0.
-    #[serde(default)]
-    pub min_delta: f64,
 }
 
 /// `[sampler]`
@@ -336,6 +314,7 @@ impl StudySpec {
     /// How the training images are divided.
     pub fn scheme(&self) -> Scheme {
         match (self.data.folds, self.data.holdout) {
+            (_, Some(0)) => Scheme::Whole,
             (_, Some(images)) => Scheme::Holdout(images),
             (folds, None) => Scheme::Folds(folds.unwrap_or(1)),
         }
@@ -391,32 +370,6 @@ impl StudySpec {
         let text = self.budget.wall_time.as_deref()?;
         let span = humantime::parse_duration(text).ok()?;
         Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    /// The value of a model or train setting that the file fixes in its section.
-    pub fn fixed_setting(&self, name: &str) -> Option<ParamValue> {
-        match name {
-            "latent_dim" => self.model.latent_dim.map(ParamValue::Int),
-            "dropout" => self.model.dropout.map(ParamValue::Float),
-            "optimizer" => self.train.optimizer.map(|Optimizer::Adam| ParamValue::Text("adam".into())),
-            "learning_rate" => self.train.learning_rate.map(ParamValue::Float),
-            "weight_decay" => self.train.weight_decay.map(ParamValue::Float),
-            "batch_size" => self.train.batch_size.map(ParamValue::Int),
-            _ => None,
-        }
-    }
-
-    /// Fixes a model or train setting to its default.
-    fn fix_setting(&mut self, name: &str, default: Default) {
-        match (name, default) {
-            ("latent_dim", Default::Int(number)) => self.model.latent_dim = Some(number),
-            ("dropout", Default::Float(number)) => self.model.dropout = Some(number),
-            ("optimizer", Default::Word(word)) => self.train.optimizer = word.parse().ok(),
-            ("learning_rate", Default::Float(number)) => self.train.learning_rate = Some(number),
-            ("weight_decay", Default::Float(number)) => self.train.weight_decay = Some(number),
-            ("batch_size", Default::Int(number)) => self.train.batch_size = Some(number),
-            _ => {}
-        }
     }
 
     /// The spec as JSON text: what is stored and sent to workers.

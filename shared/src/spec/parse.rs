@@ -20,7 +20,10 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
     check_size(text, overrides)?;
     let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
     for set in overrides {
-        apply(&mut table, set)?;
+        match set.split_once('=').filter(|(key, _)| key.trim() == SIZE) {
+            Some((_, name)) => apply_size(&mut table, name.trim(), set)?,
+            None => apply(&mut table, set)?,
+        }
     }
     if let Some(key) = too_deep(&table) {
         let message =
@@ -33,6 +36,26 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<StudySpec, SpecError> {
             Ok(spec)
         })
         .map_err(|error| place(error, text, overrides))
+}
+
+/// The key of the sizes, and of the override that lays one of them over the file.
+const SIZE: &str = "size";
+
+/// Lays a `[size.NAME]` of the file over the rest of it.
+fn apply_size(table: &mut toml::Table, name: &str, set: &str) -> Result<(), SpecError> {
+    let wrong = |message: String| SpecError { set: Some(set.to_owned()), ..SpecError::new("", message) };
+    let name = name.trim_matches('"');
+    let sizes = match table.get(SIZE) {
+        Some(toml::Value::Table(sizes)) => sizes.clone(),
+        _ => toml::Table::new(),
+    };
+    let Some(toml::Value::Table(size)) = sizes.get(name) else {
+        let known = sizes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let known =
+            if known.is_empty() { "it has no [size.NAME] at all".into() } else { format!("it has: {known}") };
+        return Err(wrong(format!("the study file has no size `{name}`; {known}")));
+    };
+    size.iter().try_for_each(|(key, value)| insert(table, key, value.clone()).map_err(wrong))
 }
 
 fn check_size(text: &str, overrides: &[String]) -> Result<(), SpecError> {
@@ -113,25 +136,26 @@ pub(super) fn apply(table: &mut toml::Table, set: &str) -> Result<(), SpecError>
         .ok()
         .and_then(|mut parsed| if parsed.len() == 1 { parsed.remove("value") } else { None })
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
-    if keys.len() > MAX_DEPTH {
-        return Err(SpecError::new(
-            "",
-            format!("an override's key has {} parts; at most {MAX_DEPTH}", keys.len()),
-        ));
+    if path.split('.').count() > MAX_DEPTH {
+        let parts = path.split('.').count();
+        return Err(SpecError::new("", format!("an override's key has {parts} parts; at most {MAX_DEPTH}")));
     }
+    insert(table, path, value).map_err(wrong)
+}
+
+/// Puts a value at a dotted key, with the tables on the way there.
+fn insert(table: &mut toml::Table, path: &str, value: toml::Value) -> Result<(), String> {
+    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().unwrap_or_default();
     if last.is_empty() || keys.iter().any(|key| key.is_empty()) {
-        return Err(wrong(
-            "a part of the key is empty; write it as key=value, such as budget.trials=6".into(),
-        ));
+        return Err("a part of the key is empty; write it as key=value, such as budget.trials=6".into());
     }
     let mut inner = table;
     for key in keys {
         let entry = inner.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         inner = match entry {
             toml::Value::Table(table) => table,
-            _ => return Err(wrong(format!("`{key}` is no table in this file"))),
+            _ => return Err(format!("`{key}` is no table in this file")),
         };
     }
     inner.insert(last.to_owned(), value);

@@ -1,10 +1,13 @@
 //! Resolves the defaults of a study file and checks what its types alone cannot.
 
+use super::Objective;
+use super::corruption::check_corruption;
+use super::fitted::check_fitted;
 use super::parse::nearest;
 use super::pruner::resolve_pruner;
 use super::recovery::check_recovery;
 use super::{SamplerKind, SpecError, StudySpec};
-use crate::model::{Network, TrialSettings, settings};
+use crate::model::{Network, Optimizer, Setting, TrialSettings, check_networks, settings, settings_of};
 use crate::space::{Domain, Grid};
 use crate::value::{ParamValue, Params};
 
@@ -32,11 +35,14 @@ pub(super) fn resolve_and_check(spec: &mut StudySpec) -> Result<(), SpecError> {
     }
     check_name(&spec.study.name)?;
     check_space(spec)?;
+    check_fitted(spec)?;
+    spec.size.clear();
     if spec.is_external() {
         check_external(spec)?;
     } else {
         check_data(spec)?;
         check_train(spec)?;
+        check_corruption(&spec.corruption)?;
         check_settings(spec)?;
     }
     resolve_sampler(spec)?;
@@ -74,7 +80,10 @@ fn check_data(spec: &StudySpec) -> Result<(), SpecError> {
             "data.folds",
             format!("{folds} folds cannot work; use 2 to {MAX_FOLDS}, or `holdout = n` for one split"),
         ),
-        (None, Some(0)) => error("data.holdout", "nothing is held out; use at least 1 image"),
+        (None, Some(0)) if !may_hold_out_nothing(spec) => error(
+            "data.holdout",
+            "nothing is held out; use at least 1 image (only a fit is trained on all of them)",
+        ),
         (Some(_), Some(_)) => error("data.holdout", "give either `folds` or `holdout`, not both"),
         (None, None) => error("data", "give `folds = k` for cross-validation or `holdout = n` for one split"),
         _ => Ok(()),
@@ -83,6 +92,12 @@ fn check_data(spec: &StudySpec) -> Result<(), SpecError> {
         return error("data.limit", "no image is left; use at least 2, or leave it out");
     }
     Ok(())
+}
+
+/// Whether a study chooses nothing by its validation loss: no trial, and no epoch.
+fn may_hold_out_nothing(spec: &StudySpec) -> bool {
+    let chooses = spec.train.early_stopping.is_some() || !spec.space.0.is_empty();
+    spec.study.objective == Objective::Evaluation || (spec.fit.is_some() && !chooses)
 }
 
 fn check_train(spec: &StudySpec) -> Result<(), SpecError> {
@@ -118,22 +133,22 @@ fn check_epochs(epochs: u32) -> Result<(), SpecError> {
 /// An external objective has no data and no model of ours: what is said of them would have no effect.
 fn check_external(spec: &mut StudySpec) -> Result<(), SpecError> {
     let (data, model, train) = (&spec.data, &spec.model, &spec.train);
-    let given = [
-        ("data.dataset", data.dataset.is_some()),
-        ("data.holdout", data.holdout.is_some()),
-        ("data.limit", data.limit.is_some()),
-        ("model.network", model.network.is_some()),
-        ("model.latent_dim", model.latent_dim.is_some()),
-        ("model.dropout", model.dropout.is_some()),
-        ("train.optimizer", train.optimizer.is_some()),
-        ("train.learning_rate", train.learning_rate.is_some()),
-        ("train.weight_decay", train.weight_decay.is_some()),
-        ("train.batch_size", train.batch_size.is_some()),
-        ("train.early_stopping", train.early_stopping.is_some()),
+    let mut given = vec![
+        ("data.dataset".to_owned(), data.dataset.is_some()),
+        ("data.holdout".to_owned(), data.holdout.is_some()),
+        ("data.limit".to_owned(), data.limit.is_some()),
+        ("model.network".to_owned(), model.network.is_some()),
     ];
+    // The symmetric network has every setting that there is.
+    given.extend(settings(Network::Symmetric).iter().map(|Setting { name, section, .. }| {
+        (format!("{section}.{name}"), spec.fixed_setting(name).is_some())
+    }));
+    given.push(("train.early_stopping".to_owned(), train.early_stopping.is_some()));
+    given.push(("corruption".to_owned(), !spec.corruption.is_none()));
+    given.push(("evaluate".to_owned(), spec.evaluate.is_some()));
     if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
         return error(
-            key,
+            &key,
             "an external objective trains no network of ours; leave it out (a param that is always the same can \
              stand in [space] as `{ fixed = ... }`)",
         );
@@ -166,15 +181,16 @@ fn check_space(spec: &StudySpec) -> Result<(), SpecError> {
 
 /// Every setting must have a value: the fixed ones are checked here, a searched one by every value of its domain.
 fn check_settings(spec: &mut StudySpec) -> Result<(), SpecError> {
-    let Some(network) = spec.model.network else {
+    if spec.study.objective == Objective::Training && spec.model.network.is_none() {
         return error(
             "model.network",
-            "it is missing; write \"lab\" (or study.objective = \"external\" for a program of your own)",
+            "it is missing; write \"lab\" or \"symmetric\" (or study.objective = \"external\" for a program of your own)",
         );
-    };
-    check_searched(spec, network)?;
-    resolve_settings(spec, network);
-    for setting in settings(network) {
+    }
+    check_foreign(spec)?;
+    check_searched(spec)?;
+    resolve_settings(spec)?;
+    for setting in settings_of(spec) {
         let key = format!("{}.{}", setting.section, setting.name);
         match (spec.fixed_setting(setting.name), spec.space.0.get(setting.name)) {
             (Some(value), _) => setting.check(&value).map_err(|message| SpecError::new(&key, message))?,
@@ -182,23 +198,101 @@ fn check_settings(spec: &mut StudySpec) -> Result<(), SpecError> {
                 let key = format!("space.{}.when", setting.name);
                 return error(&key, "every trial needs it, for it has no default; leave the condition out");
             }
-            (None, Some(_)) => {}
-            (None, None) => {
+            (None, None) if setting.default.is_none() => {
                 return error(
                     &key,
                     format!("it has no default: fix it in [{}] or search it in [space]", setting.section),
                 );
             }
+            _ => {}
         }
+    }
+    check_depending(spec)?;
+    check_networks(spec)?;
+    if spec.model.network.is_none() || spec.study.objective == Objective::Evaluation {
+        return Ok(());
     }
     let any: Params =
         spec.space.0.iter().map(|(name, param)| (name.clone(), any_value(&param.domain))).collect();
     TrialSettings::resolve(spec, &any).map(|_| ()).map_err(|message| SpecError::new("space", message))
 }
 
+/// What is fixed must be settings of the network.
+fn check_foreign(spec: &StudySpec) -> Result<(), SpecError> {
+    let known = settings_of(spec);
+    // The network of a source comes with all its settings.
+    let taken = spec.source.as_ref().is_some_and(|source| source.model.is_some());
+    for Setting { name, section, .. } in settings(Network::Symmetric) {
+        let foreign =
+            !known.iter().any(|setting| setting.name == *name) && spec.fixed_setting(name).is_some();
+        if foreign && !(taken && *section == "model") {
+            let names = known.iter().filter(|setting| setting.section == *section);
+            let names = names.map(|setting| setting.name).collect::<Vec<_>>().join(", ");
+            let whose = match spec.study.objective {
+                Objective::Training => "this network",
+                _ => "such a study",
+            };
+            return error(
+                &format!("{section}.{name}"),
+                format!("it is no setting of {whose} (there: {names})"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A setting that has a meaning only beside some values of another is searched and fixed only beside those.
+fn check_depending(spec: &StudySpec) -> Result<(), SpecError> {
+    let momentous: Vec<&str> = Optimizer::ALL
+        .iter()
+        .filter(|optimizer| optimizer.has_momentum())
+        .map(|optimizer| optimizer.as_str())
+        .collect();
+    let depending: [(&str, &str, Vec<ParamValue>, String); 2] = [
+        (
+            "momentum",
+            "optimizer",
+            momentous.iter().map(|word| ParamValue::Text((*word).into())).collect(),
+            format!("only {} have a momentum", momentous.join(" and ")),
+        ),
+        ("beta", "variational", vec![ParamValue::Bool(true)], "only a variational network has a beta".into()),
+    ];
+    for (name, other, wanted, why) in depending {
+        let Some(setting) = settings_of(spec).iter().find(|setting| setting.name == name) else { continue };
+        let fixed = spec.fixed_setting(name).is_some();
+        let Some(param) = spec.space.0.get(name).map(Some).or(fixed.then_some(None)) else { continue };
+        let key = if fixed { format!("{}.{name}", setting.section) } else { format!("space.{name}") };
+        let values = match spec.space.0.get(other) {
+            Some(searched) => possible_values(&searched.domain),
+            None => spec.fixed_setting(other).into_iter().collect(),
+        };
+        if !values.iter().any(|value| wanted.contains(value)) {
+            return error(&key, format!("{why}; leave it out"));
+        }
+        // A value that is fixed is of no harm beside others; one that is searched would be searched in vain.
+        let Some(param) = param.filter(|_| spec.space.0.contains_key(other)) else { continue };
+        if !values.iter().all(|value| wanted.contains(value)) && !param.when.contains_key(other) {
+            let list: Vec<String> = wanted.iter().map(|value| value.to_json().to_string()).collect();
+            let list = if let [one] = &list[..] { one.clone() } else { format!("[{}]", list.join(", ")) };
+            return error(&key, format!("{why}; add when = {{ {other} = {list} }}"));
+        }
+    }
+    Ok(())
+}
+
+/// The values of a domain that has few.
+fn possible_values(domain: &Domain) -> Vec<ParamValue> {
+    match domain {
+        Domain::Choice(values) => values.clone(),
+        Domain::Bool => vec![ParamValue::Bool(true), ParamValue::Bool(false)],
+        Domain::Fixed(value) => vec![value.clone()],
+        Domain::Float { .. } | Domain::Int { .. } => Vec::new(),
+    }
+}
+
 /// What is searched must be settings of the network, with values they can have.
-fn check_searched(spec: &StudySpec, network: Network) -> Result<(), SpecError> {
-    let known = settings(network);
+fn check_searched(spec: &StudySpec) -> Result<(), SpecError> {
+    let known = settings_of(spec);
     for (name, param) in &spec.space.0 {
         let key = format!("space.{name}");
         let Some(setting) = known.iter().find(|setting| setting.name == name) else {
@@ -208,7 +302,9 @@ fn check_searched(spec: &StudySpec, network: Network) -> Result<(), SpecError> {
             let names = known.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ");
             return error(&key, format!("the model knows no such param{meant} (known: {names})"));
         };
-        if spec.fixed_setting(name).is_some() {
+        // The source's value is another trial's.
+        let taken = setting.section == "model" && spec.study.objective == Objective::Transfer;
+        if spec.fixed_setting(name).is_some() && !taken {
             return error(&key, format!("it is also fixed in [{}]; keep one of the two", setting.section));
         }
         setting.check_domain(&param.domain).map_err(|message| SpecError::new(&key, message))?;
@@ -217,13 +313,18 @@ fn check_searched(spec: &StudySpec, network: Network) -> Result<(), SpecError> {
 }
 
 /// Fills in the defaults of what is neither fixed nor searched.
-fn resolve_settings(spec: &mut StudySpec, network: Network) {
-    for setting in settings(network) {
+fn resolve_settings(spec: &mut StudySpec) -> Result<(), SpecError> {
+    for setting in settings_of(spec) {
         let decided = spec.space.0.contains_key(setting.name) || spec.fixed_setting(setting.name).is_some();
-        if let Some(default) = setting.default.filter(|_| !decided) {
-            spec.fix_setting(setting.name, default);
+        // Nothing of the network is known before its source is.
+        let unknown = setting.section == "model" && spec.model.network.is_none();
+        if let Some(default) = setting.default.filter(|_| setting.written && !decided && !unknown) {
+            let key = format!("{}.{}", setting.section, setting.name);
+            spec.fix_setting(setting.name, &default.into())
+                .map_err(|message| SpecError::new(key, message))?;
         }
     }
+    Ok(())
 }
 
 fn any_value(domain: &Domain) -> ParamValue {

@@ -12,6 +12,7 @@ pub(super) struct Convolution {
     large: Side,
     small: Side,
     shape: ConvShape,
+    output_padding: i64,
     taps: Option<Taps>,
 }
 
@@ -50,7 +51,8 @@ impl Convolution {
             Layout::ImagesFirst => None,
             Layout::ImagesLast => Some(Taps::new(large, small, shape, device)?),
         };
-        Ok(Convolution { large, small, shape, taps })
+        let output_padding = large.length - shape.transposed(length);
+        Ok(Convolution { large, small, shape, output_padding, taps })
     }
 
     pub fn small(&self) -> Side {
@@ -79,12 +81,12 @@ impl Convolution {
 
     /// The transposed convolution of a batch of small images; `bias` is one number a large channel.
     pub fn up(&self, batch: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {
-        let ConvShape { stride, padding, output_padding, .. } = self.shape;
+        let ConvShape { stride, padding, .. } = self.shape;
         let Side { channels, length } = self.small;
         let Some(taps) = &self.taps else {
             return batch
                 .f_view([-1, channels, length, length])?
-                .f_conv_transpose2d(weight, Some(bias), stride, padding, output_padding, 1, 1)?
+                .f_conv_transpose2d(weight, Some(bias), stride, padding, self.output_padding, 1, 1)?
                 .f_flatten(1, -1);
         };
         let images = batch.size2()?.1;

@@ -1,14 +1,13 @@
 //! The "lab" autoencoder for 28x28 images: three strided convolutions and two linear layers, mirrored.
 
-use foldwise_shared::model::{LAB_CONVOLUTIONS, LAB_FEATURE_SIDE};
+use foldwise_shared::model::{LAB_CHANNELS as CHANNELS, LAB_CONVOLUTIONS, LAB_UNITS as UNITS};
 use tch::{Device, TchError, Tensor};
 
 use super::convolution::{Convolution, Side};
 use super::{Layout, Network, ParameterSpec};
 
 const SIDE: i64 = 28;
-const CHANNELS: [i64; 3] = [8, 16, 32];
-const UNITS: i64 = 64;
+const FEATURE_SIDE: i64 = 3;
 
 /// Encoder: convolutions to 8, 16 and 32 channels, 288 -> 64 -> latent. The decoder mirrors it and ends in a sigmoid.
 /// ReLU in between; dropout after both layers of 64 units.
@@ -28,7 +27,7 @@ impl Lab {
         let mut large = Side { channels: 1, length: SIDE };
         let mut convolutions = Vec::new();
         for (channels, shape) in CHANNELS.into_iter().zip(LAB_CONVOLUTIONS) {
-            let convolution = Convolution::new(large, channels, shape, layout, device)?;
+            let convolution = Convolution::new(large, channels, shape.into(), layout, device)?;
             large = convolution.small();
             convolutions.push(convolution);
         }
@@ -43,7 +42,7 @@ impl Lab {
 impl Network for Lab {
     /// Named as the modules of the same network in PyTorch, `enc` and `dec` being its two `nn.Sequential`.
     fn parameters(&self) -> Vec<ParameterSpec> {
-        let features = CHANNELS[2] * LAB_FEATURE_SIDE * LAB_FEATURE_SIDE;
+        let features = CHANNELS[2] * FEATURE_SIDE * FEATURE_SIDE;
         let mut specs = Vec::new();
         for (layer, convolution) in [0, 2, 4].into_iter().zip(&self.convolutions) {
             let shape = convolution.weight_shape();

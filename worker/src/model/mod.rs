@@ -7,7 +7,7 @@ mod layout;
 mod parameter_spec;
 mod parameters;
 
-use foldwise_shared::model::{self, TrialSettings};
+use foldwise_shared::model::{self, ModelSettings};
 use tch::{Device, TchError, Tensor};
 
 pub use lab::Lab;
@@ -32,21 +32,25 @@ pub trait Network {
     fn forward(&self, weights: &[Tensor], batch: &Tensor, training: bool) -> Result<Tensor, TchError>;
 }
 
-/// Builds the network of a trial for images of `height` x `width` on `device`, in the layout that is fastest there.
+/// Builds a network for images of `height` x `width` on `device`, in the layout that is fastest there.
 ///
 /// # Errors
 /// [`BuildError::Shape`] for images that this network cannot take.
 pub fn build(
-    settings: &TrialSettings,
+    settings: &ModelSettings,
     height: i64,
     width: i64,
     device: Device,
 ) -> Result<Box<dyn Network>, BuildError> {
-    let side = |length: i64| usize::try_from(length).unwrap_or(0);
-    model::check_shape(settings.network, side(height), side(width)).map_err(BuildError::Shape)?;
     match settings.network {
-        model::Network::Lab => {
+        model::Network::Lab if (height, width) == (28, 28) => {
             Ok(Box::new(Lab::new(settings.latent_dim, settings.dropout, Layout::fastest_on(device), device)?))
+        }
+        model::Network::Lab => {
+            Err(BuildError::Shape(format!("images of {height}x{width}: the lab network is for 28x28")))
+        }
+        model::Network::Symmetric => {
+            Err(BuildError::Shape("the symmetric network cannot be built yet".into()))
         }
     }
 }

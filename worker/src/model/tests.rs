@@ -103,9 +103,9 @@ fn dropout_is_for_training_only() {
 
 #[test]
 fn wrong_images_and_weights_are_errors() {
-    let error = build(&settings(), 32, 32, Device::Cpu).err().expect("it is for 28x28");
+    let error = build(&settings().model, 32, 32, Device::Cpu).err().expect("it is for 28x28");
     assert!(matches!(&error, BuildError::Shape(text) if text.contains("28x28")), "{error}");
-    assert_eq!(settings().network, model::Network::Lab);
+    assert_eq!(settings().model.network, model::Network::Lab);
     let batch = Tensor::zeros([784, 1], (Kind::Float, Device::Cpu));
     assert!(lab(Layout::ImagesLast).forward(&[], &batch, false).is_err());
 }

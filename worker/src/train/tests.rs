@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-use foldwise_shared::model::TrialSettings;
+use foldwise_shared::model::{LearningRate, ModelSettings, TrialSettings};
 use foldwise_shared::spec::{CheckpointSection, EarlyStopping, Keep};
 
 use super::*;
@@ -25,6 +25,10 @@ impl<F: FnMut(&EpochResult) -> Flow> Listener for OnEpoch<F> {
 }
 
 /// Trains on three quarters of the images and returns every epoch.
+fn network(dropout: f64, latent_dim: i64) -> ModelSettings {
+    ModelSettings { dropout, latent_dim, ..settings().model }
+}
+
 fn curve(images: &DeviceImages, settings: &TrialSettings, seed: u64) -> (Ending, Vec<EpochResult>) {
     let cut = images.len() * 3 / 4;
     let (train, validation): (Vec<i64>, Vec<i64>) = ((0..cut).collect(), (cut..images.len()).collect());
@@ -54,7 +58,7 @@ fn bits(epochs: &[EpochResult]) -> Vec<(u64, u64)> {
 fn it_learns() {
     let _alone = alone();
     let images = squares(512);
-    let settings = TrialSettings { epochs: 30, dropout: 0.0, ..settings() };
+    let settings = TrialSettings { epochs: 30, model: network(0.0, 4), ..settings() };
     let (ending, epochs) = curve(&images, &settings, 1);
     assert_eq!(ending, Ending::Completed);
     assert_eq!(epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
@@ -71,7 +75,8 @@ fn the_same_seed_gives_the_same_curve() {
     let settings = settings();
     let (_, first) = curve(&images, &settings, 7);
     // Other work in between, with draws of its own and another count of epochs.
-    let (_, other) = curve(&images, &TrialSettings { epochs: 2, dropout: 0.4, ..settings }, 8);
+    let (_, other) =
+        curve(&images, &TrialSettings { epochs: 2, model: network(0.4, 4), ..settings.clone() }, 8);
     let (_, again) = curve(&images, &settings, 7);
     assert_eq!(bits(&first), bits(&again));
     assert_ne!(bits(&first)[0], bits(&other)[0]);
@@ -91,9 +96,18 @@ fn two_learning_rates_start_from_the_same_weights_and_order() {
     let _alone = alone();
     let images = squares(200);
     // So little that the weights stay: then the loss is that of the first weights.
-    let still = TrialSettings { learning_rate: 1e-12, dropout: 0.0, epochs: 1, ..settings() };
+    let still = TrialSettings {
+        learning_rate: LearningRate::Fixed(1e-12),
+        model: network(0.0, 4),
+        epochs: 1,
+        ..settings()
+    };
     let (_, one) = curve(&images, &still, 7);
-    let (_, two) = curve(&images, &TrialSettings { learning_rate: 2e-12, weight_decay: 1e-3, ..still }, 7);
+    let (_, two) = curve(
+        &images,
+        &TrialSettings { learning_rate: LearningRate::Fixed(2e-12), weight_decay: 1e-3, ..still.clone() },
+        7,
+    );
     assert!((one[0].validation_loss - two[0].validation_loss).abs() < 1e-9);
     let (_, other) = curve(&images, &still, 8);
     assert!((one[0].validation_loss - other[0].validation_loss).abs() > 1e-9);
@@ -103,7 +117,8 @@ fn two_learning_rates_start_from_the_same_weights_and_order() {
 fn a_divergence_is_reported_and_ends_it() {
     let _alone = alone();
     let images = squares(200);
-    let (ending, epochs) = curve(&images, &TrialSettings { learning_rate: 1e6, ..settings() }, 1);
+    let (ending, epochs) =
+        curve(&images, &TrialSettings { learning_rate: LearningRate::Fixed(1e6), ..settings() }, 1);
     assert_eq!(ending, Ending::Diverged);
     let last = epochs.last().expect("at least one epoch");
     assert!(!last.is_finite(), "{last:?}");
@@ -183,8 +198,8 @@ fn what_cannot_work_is_an_error_and_no_panic() {
     check(&[0, 8], good, settings(), "names image 8; there are 8");
     check(good, &[-1], settings(), "names image -1");
     check(good, good, TrialSettings { batch_size: 0, ..settings() }, "batch_size is 0");
-    check(good, good, TrialSettings { dropout: 1.0, ..settings() }, "dropout is 1");
-    check(good, good, TrialSettings { latent_dim: 0, ..settings() }, "latent_dim is 0");
+    check(good, good, TrialSettings { model: network(1.0, 4), ..settings() }, "dropout is 1");
+    check(good, good, TrialSettings { model: network(0.1, 0), ..settings() }, "latent_dim is 0");
 }
 
 #[test]
@@ -193,7 +208,12 @@ fn losses_are_means_over_images_whatever_the_batches() {
     let images = squares(100);
     let indices: Vec<i64> = (0..100).collect();
     let loss = |batch_size| {
-        let settings = TrialSettings { batch_size, learning_rate: 1e-12, dropout: 0.0, ..settings() };
+        let settings = TrialSettings {
+            batch_size,
+            learning_rate: LearningRate::Fixed(1e-12),
+            model: network(0.0, 4),
+            ..settings()
+        };
         let mut trainer = Trainer::new(&images, &indices, &settings, 3).expect("it can be built");
         let train = trainer.train_epoch(1, &|| false).expect("it trains").expect("no interrupt");
         (
@@ -255,7 +275,7 @@ fn resumes_to_the_bit(images: &DeviceImages, settings: &TrialSettings) -> Ending
     assert!(whole.checkpoints.last().is_some_and(|(epoch, _, last)| (*epoch, *last) == (epochs, true)));
     for (epoch, file, last) in &whole.checkpoints {
         // Other work in between, with draws of its own.
-        train_on(images, &TrialSettings { epochs: 1, ..*settings }, &NONE, None, 0);
+        train_on(images, &TrialSettings { epochs: 1, ..settings.clone() }, &NONE, None, 0);
         let (resumed, rest) = train_on(images, settings, &policy, Some((*epoch, file)), 0);
         assert_eq!(resumed, ending, "cut after epoch {epoch}");
         assert_eq!(bits(&rest.epochs), bits(&whole.epochs[*epoch as usize..]), "cut after epoch {epoch}");
@@ -289,11 +309,12 @@ fn resumes_to_the_bit(images: &DeviceImages, settings: &TrialSettings) -> Ending
 fn a_resumed_fold_has_the_same_curve() {
     let _alone = alone();
     let images = squares(200);
-    let full = TrialSettings { epochs: 6, dropout: 0.2, weight_decay: 1e-3, ..settings() };
+    let full = TrialSettings { epochs: 6, model: network(0.2, 4), weight_decay: 1e-3, ..settings() };
     assert_eq!(resumes_to_the_bit(&images, &full), Ending::Completed);
     // A loss that gets worse for a while, and patience that is counted across cuts.
     let early_stopping = Some(EarlyStopping { patience: 3, min_delta: 0.02 });
-    let early = TrialSettings { epochs: 40, learning_rate: 1e-2, early_stopping, ..full };
+    let early =
+        TrialSettings { epochs: 40, learning_rate: LearningRate::Fixed(1e-2), early_stopping, ..full };
     assert_eq!(resumes_to_the_bit(&images, &early), Ending::EarlyStopped);
 }
 
@@ -310,7 +331,7 @@ fn a_resumed_fold_of_mnist_has_the_same_curve() {
     let images =
         DeviceImages::new(std::sync::Arc::new(bytes), 400, 28, 28, tch::Device::Cpu).expect("the size fits");
     let early_stopping = Some(EarlyStopping { patience: 2, min_delta: 0.0 });
-    let settings = TrialSettings { epochs: 5, dropout: 0.15, early_stopping, ..settings() };
+    let settings = TrialSettings { epochs: 5, model: network(0.15, 4), early_stopping, ..settings() };
     resumes_to_the_bit(&images, &settings);
 }
 
@@ -341,7 +362,7 @@ fn a_diverged_epoch_has_no_checkpoint() {
     let _alone = alone();
     let images = squares(200);
     let policy = CheckpointSection { every_seconds: 0.0, every_epochs: None, keep: Keep::All };
-    let settings = TrialSettings { learning_rate: 1e6, ..settings() };
+    let settings = TrialSettings { learning_rate: LearningRate::Fixed(1e6), ..settings() };
     let (ending, diary) = train_on(&images, &settings, &policy, None, 0);
     assert_eq!(ending, Ending::Diverged);
     assert_eq!(diary.checkpoints.len(), diary.epochs.len() - 1);
@@ -352,9 +373,9 @@ fn the_best_weights_are_those_of_the_best_epoch() {
     let _alone = alone();
     let images = squares(200);
     let policy = CheckpointSection { every_seconds: 0.0, every_epochs: None, keep: Keep::All };
-    let settings = TrialSettings { epochs: 8, learning_rate: 3e-2, ..settings() };
+    let settings = TrialSettings { epochs: 8, learning_rate: LearningRate::Fixed(3e-2), ..settings() };
     let (_, diary) = train_on(&images, &settings, &policy, None, 0);
-    let specs = crate::model::build(&settings, 28, 28, tch::Device::Cpu).expect("it fits").parameters();
+    let specs = crate::model::build(&settings.model, 28, 28, tch::Device::Cpu).expect("it fits").parameters();
     let read = |(_, file, _): &(u32, Vec<u8>, bool)| {
         Checkpoint::from_bytes(file, "me", &specs).expect("its own file")
     };

@@ -40,34 +40,28 @@ impl<'a> Trainer<'a> {
                 settings.batch_size
             )));
         }
-        if !(0.0..1.0).contains(&settings.dropout) {
+        if !(0.0..1.0).contains(&settings.model.dropout) {
             return Err(TrainError::Invalid(format!(
                 "dropout is {}; it must be in [0, 1)",
-                settings.dropout
+                settings.model.dropout
             )));
         }
-        if settings.latent_dim < 1 {
+        if settings.model.latent_dim < 1 {
             return Err(TrainError::Invalid(format!(
                 "latent_dim is {}; it must be at least 1",
-                settings.latent_dim
+                settings.model.latent_dim
             )));
         }
+        let Some(learning_rate) = settings.learning_rate.fixed() else {
+            return Err(TrainError::Invalid("the learning rate is still to be found".into()));
+        };
         let device = images.device();
-        let network = model::build(settings, images.height(), images.width(), device)?;
+        let network = model::build(&settings.model, images.height(), images.width(), device)?;
         seed_generator(seed, 0);
         let parameters = Parameters::random(network.parameters(), device)?;
         let optimizer = optimizer::build(settings.optimizer, parameters.flat(), settings.weight_decay)?;
         let train = indices(images, "training", train)?;
-        Ok(Trainer {
-            images,
-            network,
-            parameters,
-            optimizer,
-            train,
-            batch_size,
-            learning_rate: settings.learning_rate,
-            seed,
-        })
+        Ok(Trainer { images, network, parameters, optimizer, train, batch_size, learning_rate, seed })
     }
 
     /// The step size.

@@ -1,16 +1,19 @@
 //! Memory on a worker's device: where it was short once, fewer folds of that shape run side by side from then on.
 
 use foldwise_shared::ids::{AttemptKey, StudyId, TrialNumber};
-use foldwise_shared::model::TrialSettings;
+use foldwise_shared::model::{ModelSettings, TrialSettings};
 
 use super::Scheduler;
 use super::study::Study;
 use super::worker::Worker;
 
 /// What decides how much memory a fold takes: its study's images, the network's size and the images of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
     study: StudyId,
+    convolutions: Vec<[i64; 3]>,
+    channels: Vec<i64>,
+    linear_units: i64,
     latent_dim: i64,
     batch_size: i64,
 }
@@ -19,8 +22,9 @@ impl Shape {
     /// The shape of a trial's folds.
     fn of(study: &Study, trial: TrialNumber) -> Option<Self> {
         let settings = TrialSettings::resolve(&study.spec, &study.active.get(&trial)?.params).ok()?;
-        let TrialSettings { latent_dim, batch_size, .. } = settings;
-        Some(Self { study: study.id, latent_dim, batch_size })
+        let TrialSettings { model, batch_size, .. } = settings;
+        let ModelSettings { convolutions, channels, linear_units, latent_dim, .. } = model;
+        Some(Self { study: study.id, convolutions, channels, linear_units, latent_dim, batch_size })
     }
 }
 

@@ -83,6 +83,7 @@ fn study(record: &StudyRecord, ledger: Option<&Ledger>) -> String {
         } else {
             let split = match spec.scheme() {
                 Scheme::Folds(folds) => plural(folds, "fold"),
+                Scheme::Whole => "all images".to_owned(),
                 Scheme::Holdout(images) => format!("{images} held out"),
             };
             let shape = format!("{} images of {}x{}", record.images, record.height, record.width);

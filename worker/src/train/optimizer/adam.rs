@@ -62,7 +62,9 @@ impl Optimizer for Adam {
     }
 
     fn restore(&mut self, state: &OptimizerState) -> Result<(), RestoreError> {
-        let model::Optimizer::Adam = state.kind;
+        if state.kind != model::Optimizer::Adam {
+            return Err(RestoreError::Unfit(format!("its optimizer is {}", state.kind)));
+        }
         let steps = i32::try_from(state.steps)
             .map_err(|_| RestoreError::Unfit(format!("its optimizer took {} steps", state.steps)))?;
         let [mean, square] = state.tensors([MEAN, SQUARE], &self.mean)?;

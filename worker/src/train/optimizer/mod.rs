@@ -84,5 +84,6 @@ pub fn build(
 ) -> Result<Box<dyn Optimizer>, TchError> {
     match optimizer {
         model::Optimizer::Adam => Ok(Box::new(Adam::new(weights, weight_decay)?)),
+        other => Err(TchError::Kind(format!("the optimizer {other} cannot be built yet"))),
     }
 }
