@@ -18,6 +18,8 @@ pub mod local;
 
 mod open_files;
 
+pub mod report;
+
 pub mod bench;
 
 pub mod cli;

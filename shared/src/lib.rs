@@ -20,6 +20,8 @@ pub mod decision;
 
 pub mod record;
 
+pub mod artifact;
+
 pub mod checkpoint;
 
 pub mod device;

@@ -3,6 +3,7 @@
 mod bench;
 mod external;
 mod living;
+mod report;
 mod security;
 mod serve;
 mod words;
@@ -20,6 +21,7 @@ pub use self::living::{
     DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand,
     handover,
 };
+pub use self::report::ReportPageArgs;
 pub use self::security::{CertsArgs, GateArgs, TlsArgs, TokenArgs};
 pub use self::serve::ServeArgs;
 pub use self::words::{Device, TrialOrder};
@@ -94,6 +96,8 @@ pub enum Command {
     Curve(CurveArgs),
     /// Show what other pruners would have made of a study.
     Replay(ReplayArgs),
+    /// Make a page with pictures of a study, or of a model.
+    Report(ReportPageArgs),
     /// Print the JSON Schema of the study file.
     Schema,
     /// Fetch and look at data sets.

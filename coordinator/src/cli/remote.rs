@@ -1,6 +1,7 @@
 //! A coordinator as a query sees it: each method is one call, answered in our own types.
 
 mod living;
+mod whole;
 
 use std::time::Duration;
 

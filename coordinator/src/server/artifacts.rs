@@ -1,5 +1,6 @@
 //! Artifacts over the wire, in pieces.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use foldwise_proto::convert::{
     ArtifactHeader, ArtifactTracker, artifact_header, artifact_header_from, artifact_request_from,
 };
 use foldwise_proto::{ARTIFACT_PIECE, v1};
-use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::checkpoint::{Checkpoint, is_digest};
 use foldwise_shared::ids::Epoch;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
@@ -17,7 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::status;
 use crate::artifacts::{ArtifactError, Incoming};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, find_study_id};
 
 /// Pieces that are read ahead of a worker that takes its time.
 const AHEAD: usize = 2;
@@ -97,7 +98,7 @@ pub(super) async fn get(
     let database = coordinator.database();
     let artifacts = coordinator.artifacts().clone();
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let (header, mut file) = blocking(move || {
+    let (header, file) = blocking(move || {
         let reader = crate::store::Reader::open(&database)?;
         let found = reader.checkpoint_for(&wanted.incarnation, wanted.key, &wanted.digest)?;
         let Some((epoch, recorded)) = found else {
@@ -118,29 +119,72 @@ pub(super) async fn get(
     spawn_blocking(move || {
         let _place = place;
         // A worker that is gone wants nothing more.
-        let send = |chunk| sender.blocking_send(chunk).is_ok();
-        if !send(Ok(artifact_header(header))) {
-            return;
-        }
-        loop {
-            let mut piece = Vec::new();
-            match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
-                Ok(0) => return,
-                Ok(_) => {
-                    let part = Some(v1::artifact_chunk::Part::Data(piece));
-                    if !send(Ok(v1::ArtifactChunk { part })) {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => {
-                    send(Err(status::from_artifact(ArtifactError::Unreadable { digest, source })));
-                    return;
-                }
-            }
+        if sender.blocking_send(Ok(artifact_header(header))).is_ok() {
+            let part = |piece| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(piece)) };
+            send_pieces(file, digest, &sender, part);
         }
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// Any artifact of a study but a checkpoint, for whoever may look at it.
+pub(super) async fn fetch(
+    coordinator: &Coordinator,
+    study: String,
+    digest: String,
+) -> Result<ReceiverStream<Result<v1::ArtifactPiece, Status>>, Status> {
+    if !is_digest(&digest) {
+        return Err(status::from_artifact(ArtifactError::NoDigest));
+    }
+    let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
+    let (name, wanted) = (study.clone(), digest.clone());
+    let recorded = coordinator.read(move |reader| {
+        let study = find_study_id(reader, &name)?;
+        Ok(reader.artifact_bytes(study, &wanted)?)
+    });
+    let recorded = recorded.await.map_err(status::from_coordinator)?;
+    let recorded = recorded.ok_or_else(|| status::no_artifact(&study, &digest))?;
+    let (artifacts, wanted) = (coordinator.artifacts().clone(), digest.clone());
+    let file = blocking(move || {
+        let (file, found) = artifacts.open(&wanted)?;
+        match found == recorded {
+            true => Ok(file),
+            false => Err(ArtifactError::Length { digest: wanted, found, recorded }),
+        }
+    })
+    .await?;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    spawn_blocking(move || {
+        let _place = place;
+        send_pieces(file, digest, &sender, |data| v1::ArtifactPiece { data });
+    });
+    Ok(ReceiverStream::new(receiver))
+}
+
+/// Reads a file to its end, piece by piece, for a receiver that takes them; one that is gone wants nothing more.
+fn send_pieces<T>(
+    mut file: File,
+    digest: String,
+    sender: &mpsc::Sender<Result<T, Status>>,
+    part: impl Fn(Vec<u8>) -> T,
+) {
+    loop {
+        let mut piece = Vec::new();
+        match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => return,
+            Ok(_) => {
+                if sender.blocking_send(Ok(part(piece))).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(source) => {
+                let error = status::from_artifact(ArtifactError::Unreadable { digest, source });
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        }
+    }
 }
 
 /// What waits for a disk, on a thread that may.

@@ -9,6 +9,7 @@ mod fleet;
 mod hindsight;
 mod name;
 mod record;
+mod whole;
 
 pub use self::artifact::{
     ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
@@ -18,6 +19,7 @@ pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, par
 pub use self::device::{device_use, device_use_from};
 pub use self::external::{add_request, added, tell_request, told};
 pub use self::name::{check_name, clean_message};
+pub use self::whole::{artifacts_from, metrics_from};
 
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

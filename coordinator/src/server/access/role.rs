@@ -108,6 +108,10 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/AddTrial", Role::Writer),
     ("/foldwise.v1.StudyService/EnqueueTrial", Role::Writer),
     ("/foldwise.v1.StudyService/WatchStudy", Role::Reader),
+    ("/foldwise.v1.StudyService/ListChildren", Role::Reader),
+    ("/foldwise.v1.StudyService/ListArtifacts", Role::Reader),
+    ("/foldwise.v1.StudyService/FetchArtifact", Role::Reader),
+    ("/foldwise.v1.StudyService/GetMetrics", Role::Reader),
 ];
 
 /// What is served beside our services: whole services, and pages for plain HTTP.
@@ -178,7 +182,7 @@ mod tests {
     fn what_only_looks_is_open_to_readers_and_nothing_else_is() {
         for path in methods(FILE_DESCRIPTORS) {
             let (_, name) = path.rsplit_once('/').expect("a path");
-            let looks = ["Get", "List", "Explain", "Replay", "Watch", "Export"];
+            let looks = ["Get", "List", "Explain", "Replay", "Watch", "Export", "Fetch"];
             let looks = looks.iter().any(|word| name.starts_with(word));
             let wanted = match path.contains("WorkerService") {
                 true => Role::Worker,
