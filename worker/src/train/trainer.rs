@@ -59,7 +59,12 @@ impl<'a> Trainer<'a> {
         let network = model::build(&settings.model, images.height(), images.width(), device)?;
         seed_generator(seed, 0);
         let parameters = Parameters::random(network.parameters(), device)?;
-        let optimizer = optimizer::build(settings.optimizer, parameters.flat(), settings.weight_decay)?;
+        let optimizer = optimizer::build(
+            settings.optimizer,
+            parameters.flat(),
+            settings.weight_decay,
+            settings.momentum,
+        )?;
         let train = indices(images, "training", train)?;
         Ok(Trainer { images, network, parameters, optimizer, train, batch_size, learning_rate, seed })
     }
