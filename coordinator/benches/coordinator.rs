@@ -139,7 +139,7 @@ fn study(size: Size) -> NewStudy {
         height: 28,
         width: 28,
     };
-    NewStudy { spec, spec_text: text, data }
+    NewStudy { spec, spec_text: text, data, parent: None, source: None }
 }
 
 /// A worker of one slot that trains in no time: it reports every epoch, then the end, and waits for its next fold.
@@ -172,6 +172,7 @@ async fn train(coordinator: &Coordinator, session: SessionId, key: AttemptKey, e
             validation_loss: loss,
             learning_rate: 1e-3,
             seconds: 1.0,
+            metrics: Default::default(),
         };
         coordinator.tell(Event::Epoch { session, key, report }).await.ok()?;
     }

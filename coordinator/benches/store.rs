@@ -34,7 +34,7 @@ fn store(trials: u32) -> (TempDir, Store) {
         width: 28,
     };
     let spec = StudySpec::from_json(spec).expect("a spec");
-    let study = Box::new(NewStudy { spec, spec_text: String::new(), data });
+    let study = Box::new(NewStudy { spec, spec_text: String::new(), data, parent: None, source: None });
     let worker =
         WorkerInfo { name: "worker".into(), incarnation: "incarnation".into(), device: "cuda:0".into() };
     let at = Millis(0);
@@ -76,6 +76,7 @@ fn epoch(index: u32, trials: u32) -> Write {
         seconds: Some(1.0),
         diverged: false,
         at: Millis(i64::from(index)),
+        metrics: Default::default(),
     };
     Write::Epoch { study: STUDY, record, worker: "worker".into() }
 }

@@ -1,7 +1,7 @@
 //! The wire: the generated code of `proto/foldwise/v1`, and every conversion between it and our own types.
 
 /// The version of the worker's side of the wire; both sides must have the same.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 /// The largest message either side takes, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;

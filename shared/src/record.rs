@@ -46,6 +46,9 @@ pub struct StudyRecord {
     pub epochs: u64,
     /// The best complete trial, if there is one.
     pub best: Option<Best>,
+    /// The name of the study that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// The best complete trial.
@@ -128,8 +131,11 @@ pub struct AttemptRecord {
     pub ended_at: Option<Millis>,
 }
 
+/// What was measured in an epoch beside its losses, by name; all of it finite.
+pub type Metrics = BTreeMap<String, f64>;
+
 /// One epoch of one attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// The trial.
     pub trial: TrialNumber,
@@ -151,6 +157,9 @@ pub struct EpochRecord {
     pub diverged: bool,
     /// When it was recorded.
     pub at: Millis,
+    /// What else was measured.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
 }
 
 /// Why a trial was pruned.
@@ -301,6 +310,19 @@ pub enum StudyEvent {
         worker: String,
         /// The device it trains on.
         device: String,
+    },
+    /// An attempt is at something long that is no epoch.
+    PhaseBegan {
+        /// The trial.
+        trial: TrialNumber,
+        /// The fold.
+        fold: FoldIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// The worker's name.
+        worker: String,
+        /// What, in a word or two.
+        name: String,
     },
     /// An epoch was recorded.
     Epoch {

@@ -232,6 +232,7 @@ fn report(result: &EpochResult) -> EpochReport {
         validation_loss: result.validation_loss,
         learning_rate: result.learning_rate,
         seconds: result.seconds,
+        metrics: BTreeMap::new(),
     }
 }
 
@@ -320,6 +321,7 @@ mod tests {
             splits_digest: Splits::new(3, spec.scheme(), 20).expect("it fits").digest(),
             images: 20,
             spec: spec.to_json(),
+            source: None,
         };
         FoldWork {
             key: AttemptKey {
@@ -332,6 +334,7 @@ mod tests {
             params: Params::from([("learning_rate".into(), ParamValue::Float(1e-3))]),
             seed: 5,
             start: None,
+            source: None,
         }
     }
 
@@ -345,9 +348,16 @@ mod tests {
 
     impl Progress for Heard {
         fn epoch(&mut self, report: EpochReport) -> ControlFlow<()> {
+            let stop = report.epoch.0 == self.stop_after;
             self.epochs.push(report);
-            if report.epoch.0 == self.stop_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
+
+        fn derived(&mut self, _: &str, _: ParamValue) {}
+
+        fn phase(&mut self, _: &str) {}
+
+        fn artifact(&mut self, _: &str, _: Option<Epoch>, _: Vec<u8>) {}
 
         fn checkpoint(&mut self, draft: Draft) {
             self.drafts.push(draft);

@@ -8,6 +8,7 @@ use foldwise_engine::scheduler::{
     Command, DataInfo, EpochReport, Event, NewStudy, Options, Scheduler, Snapshot, ToWorker, WorkerInfo,
 };
 use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId};
+use foldwise_shared::record::Metrics;
 use foldwise_shared::spec::{StudySpec, parse};
 
 const TRIALS: u32 = 10_000;
@@ -29,7 +30,7 @@ fn cluster(spec: StudySpec) -> (Scheduler, VecDeque<(SessionId, AttemptKey, u32)
     let (mut scheduler, _) = Scheduler::restore(Snapshot::default(), Options::default(), Millis(0));
     let (data_digest, splits_digest) = (String::new(), String::new());
     let data = DataInfo { data_digest, splits_digest, images: 100, height: 28, width: 28 };
-    let study = NewStudy { spec, spec_text: String::new(), data };
+    let study = NewStudy { spec, spec_text: String::new(), data, parent: None, source: None };
     scheduler.handle(Millis(0), Event::CreateStudy(Box::new(study)));
     let mut tasks = VecDeque::new();
     for number in 0..WORKERS {
@@ -77,8 +78,14 @@ fn run((mut scheduler, mut tasks): (Scheduler, VecDeque<(SessionId, AttemptKey, 
         } else {
             let validation_loss = loss(key, trained + 1);
             let epoch = Epoch(trained + 1);
-            let report =
-                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+            let report = EpochReport {
+                epoch,
+                train_loss: 0.5,
+                validation_loss,
+                learning_rate: 0.1,
+                seconds: 1.0,
+                metrics: Metrics::new(),
+            };
             tasks.push_back((session, key, trained + 1));
             Event::Epoch { session, key, report }
         };

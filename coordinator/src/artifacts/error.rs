@@ -79,6 +79,9 @@ pub enum ArtifactError {
     /// Nothing in the database says that this worker may have it.
     #[error("{0}")]
     NotYours(String),
+    /// Nothing in the database is like it.
+    #[error("{0}")]
+    NotThere(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -140,7 +140,11 @@ impl Plan {
         let worker =
             WorkerInfo { name: "filled".into(), incarnation: "filled".into(), device: "none".into() };
         let mut writes = vec![
-            Write::Study { id: study, study: Box::new(NewStudy { spec, spec_text, data }), at },
+            Write::Study {
+                id: study,
+                study: Box::new(NewStudy { spec, spec_text, data, parent: None, source: None }),
+                at,
+            },
             Write::Worker { worker: worker.clone(), at },
         ];
         for trial in (0..self.trials).map(TrialNumber) {
@@ -206,6 +210,7 @@ impl Plan {
                     seconds: Some(1.0),
                     diverged: false,
                     at,
+                    metrics: Default::default(),
                 };
                 writes.push(Write::Epoch { study, record, worker: worker.name.clone() });
             }

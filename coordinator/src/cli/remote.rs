@@ -240,7 +240,7 @@ impl Remote {
 
     /// Records a study.
     pub fn create(&self, spec: String, overrides: Vec<String>) -> Result<StudyRecord, CliError> {
-        let request = CreateStudyRequest { spec, overrides };
+        let request = CreateStudyRequest { spec, overrides, parent: None };
         let study = self.call(async |client| client.create_study(request).await)?;
         study.try_into().map_err(|error| self.garbled(error))
     }

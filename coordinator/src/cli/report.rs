@@ -30,7 +30,8 @@ pub(super) fn execute(args: &ReportPageArgs) -> Result<(), CliError> {
 /// The command that makes the page again.
 fn command(args: &ReportPageArgs) -> String {
     let mut words = vec!["foldwise".to_owned(), "report".to_owned(), args.study.clone()];
-    let mut flag = |name: &str, value: &dyn std::fmt::Display| words.extend([name.to_owned(), value.to_string()]);
+    let mut flag =
+        |name: &str, value: &dyn std::fmt::Display| words.extend([name.to_owned(), value.to_string()]);
     match &args.source.coordinator {
         Some(url) => flag("--coordinator", url),
         None => flag("--db", &args.source.database().display()),
@@ -67,7 +68,11 @@ fn search(source: &Source, study: &StudyRecord, command: String) -> Result<Searc
 fn unfinished(study: &StudyRecord) -> CliError {
     let name = &study.name;
     let counts: Vec<String> = study.trials.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    let counts = if counts.is_empty() { "it has no trial yet".to_owned() } else { format!("its trials: {}", counts.join(", ")) };
+    let counts = if counts.is_empty() {
+        "it has no trial yet".to_owned()
+    } else {
+        format!("its trials: {}", counts.join(", "))
+    };
     CliError::Usage {
         message: format!("study `{name}` has no complete trial to report; {counts}"),
         help: Some(format!(

@@ -73,6 +73,7 @@ pub fn study() -> StudyRecord {
         trials: BTreeMap::from(counts),
         epochs: 58,
         best: Some(Best { number: TrialNumber(0), value: 0.043_215_678 }),
+        parent: None,
     }
 }
 
@@ -407,6 +408,7 @@ fn epoch(trial: u32, fold: u32, epoch: u32, loss: Option<f64>) -> EpochRecord {
         seconds: Some(0.4567),
         diverged: loss.is_none(),
         at: Millis(START + i64::from(epoch)),
+        metrics: BTreeMap::new(),
     }
 }
 
@@ -426,6 +428,11 @@ pub fn started(trial: u32, fold: u32, worker: &str) -> StudyEvent {
         worker: worker.into(),
         device: "cpu".into(),
     }
+}
+
+pub fn phase(trial: u32, fold: u32, name: &str, worker: &str) -> StudyEvent {
+    let (trial, fold, attempt) = (TrialNumber(trial), FoldIndex(fold), Attempt(1));
+    StudyEvent::PhaseBegan { trial, fold, attempt, worker: worker.into(), name: name.into() }
 }
 
 pub fn epoch_event(trial: u32, fold: u32, number: u32, loss: Option<f64>, worker: &str) -> StudyEvent {

@@ -72,7 +72,7 @@ pub fn prepare_within(
         CreateError::Spec(error) => place(error, text, overrides).into(),
         error @ CreateError::Data(_) => error,
     })?;
-    Ok(NewStudy { spec, spec_text: text.to_owned(), data })
+    Ok(NewStudy { spec, spec_text: text.to_owned(), data, parent: None, source: None })
 }
 
 fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {

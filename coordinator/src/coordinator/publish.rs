@@ -22,7 +22,7 @@ pub fn event_of(write: &Write) -> Option<(StudyId, StudyEvent)> {
             },
         ),
         Write::Epoch { study, record, worker } => {
-            (*study, StudyEvent::Epoch { record: *record, worker: worker.clone() })
+            (*study, StudyEvent::Epoch { record: record.clone(), worker: worker.clone() })
         }
         Write::AttemptEnded { key, state, failure, message, worker, value, epochs, .. } => {
             let (trial, fold, worker) = (key.trial, key.fold, worker.clone());

@@ -16,6 +16,7 @@ pub(super) fn is_needed(event: &Event) -> bool {
             | Event::DeleteStudy { .. }
             | Event::RetryTrial { .. }
             | Event::DrainWorker { .. }
+            | Event::Result { .. }
     )
 }
 
@@ -29,6 +30,11 @@ pub(super) fn recall(store: &mut Store, event: Event) -> Result<Event, Coordinat
             let name = &study.spec.study.name;
             if store.reader()?.study_id(name)?.is_some() {
                 return Err(CoordinatorError::NameTaken(name.clone()));
+            }
+            if let Some(parent) = study.parent
+                && store.reader()?.study_state(parent)?.is_none()
+            {
+                return Err(gone(parent));
             }
             Event::CreateStudy(study)
         }
@@ -49,6 +55,10 @@ pub(super) fn recall(store: &mut Store, event: Event) -> Result<Event, Coordinat
             let found = store.reader()?.trial(study, trial)?;
             let found = found.map(|found| RecordedTrial { state: found.state, params: found.params });
             Event::RetryTrial { study, trial, found }
+        }
+        Event::Result { incarnation, key, result, .. } => {
+            let before = store.reader()?.result_before(key, &result.kind, result.epoch)?;
+            Event::Result { incarnation, key, result, before }
         }
         Event::DrainWorker { name, handover } => {
             let known = store.reader()?.worker_names()?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldwise_engine::scheduler::{self, Answer, Command, Event, OpenLeases, Scheduler, ToWorker, Write};
-use foldwise_shared::ids::SessionId;
+use foldwise_shared::ids::{AttemptKey, SessionId};
+use foldwise_shared::record::StudyEvent;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -60,6 +61,8 @@ struct Outcome {
     closes: Vec<SessionId>,
     /// Artifacts that nothing refers to any more.
     discards: Vec<String>,
+    /// What attempts do now that is no epoch: said to watchers, and recorded nowhere.
+    phases: Vec<Published>,
     drained: bool,
     answers: Vec<(Asker, Result<Answer, CoordinatorError>)>,
 }
@@ -75,6 +78,11 @@ impl Outcome {
                 Command::Close { session } => self.closes.push(session),
                 Command::Reply(reply) => answer = reply.map_err(CoordinatorError::from),
                 Command::Discard { digest } => self.discards.push(digest),
+                Command::Phase { key, worker, name } => {
+                    let AttemptKey { study, trial, fold, attempt } = key;
+                    let event = StudyEvent::PhaseBegan { trial, fold, attempt, worker, name };
+                    self.phases.push((study, Arc::new(event)));
+                }
                 Command::Drained => self.drained = true,
             }
         }
@@ -255,6 +263,9 @@ impl Running {
         if self.published.receiver_count() > 0 {
             for (study, event) in outcome.writes.iter().filter_map(event_of) {
                 drop(self.published.send((study, Arc::new(event))));
+            }
+            for phase in outcome.phases {
+                drop(self.published.send(phase));
             }
         }
         for (session, message) in outcome.sends {

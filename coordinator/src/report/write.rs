@@ -151,7 +151,10 @@ fn fill(report: &Report, folder: &Path) -> Result<(), WriteError> {
             let svg = picture.canvas.file();
             save(&format!("{name}.svg"), svg.as_bytes())?;
             let png = renderer.png(&svg);
-            save(&format!("{name}.png"), &png.map_err(|source| WriteError::Picture { name: name.clone(), source })?)?;
+            save(
+                &format!("{name}.png"),
+                &png.map_err(|source| WriteError::Picture { name: name.clone(), source })?,
+            )?;
             let numbers = picture.table.csv();
             let numbers = numbers.map_err(|source| WriteError::Numbers { name: name.clone(), source })?;
             save(&format!("{name}.csv"), &numbers)?;

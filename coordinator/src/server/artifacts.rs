@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use foldwise_engine::scheduler::Event;
 use foldwise_proto::convert::{
-    ArtifactHeader, ArtifactTracker, artifact_header, artifact_header_from, artifact_request_from,
+    ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
+    artifact_request_from,
 };
 use foldwise_proto::{ARTIFACT_PIECE, v1};
+use foldwise_shared::artifact::{Artifact, MODEL, ResultFile, Upload};
 use foldwise_shared::checkpoint::{Checkpoint, is_digest};
 use foldwise_shared::ids::Epoch;
 use tokio::sync::{Semaphore, mpsc};
@@ -17,8 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::status;
-use crate::artifacts::{ArtifactError, Incoming};
+use crate::artifacts::{ArtifactError, Artifacts, Incoming};
 use crate::coordinator::{Coordinator, find_study_id};
+use crate::store::Reader;
 
 /// Pieces that are read ahead of a worker that takes its time.
 const AHEAD: usize = 2;
@@ -38,7 +41,7 @@ async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::Ar
 async fn check_holder(coordinator: &Coordinator, header: &ArtifactHeader) -> Result<(), Status> {
     let (incarnation, key, database) = (header.incarnation.clone(), header.key, coordinator.database());
     blocking(move || {
-        let reader = crate::store::Reader::open(&database)?;
+        let reader = Reader::open(&database)?;
         if reader.runs(&incarnation, key)? {
             return Ok(());
         }
@@ -47,7 +50,7 @@ async fn check_holder(coordinator: &Coordinator, header: &ArtifactHeader) -> Res
     .await
 }
 
-/// Stores a checkpoint and has it recorded; then only it is answered.
+/// Stores a checkpoint or a result and has it recorded; then only it is answered.
 pub(super) async fn put(
     coordinator: &Coordinator,
     mut chunks: Streaming<v1::ArtifactChunk>,
@@ -55,7 +58,7 @@ pub(super) async fn put(
     let _place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
     let header = artifact_header_from(next(&mut chunks).await?).map_err(|error| status::from_wire(&error))?;
     check_holder(coordinator, &header).await?;
-    let Checkpoint { digest, bytes, .. } = header.checkpoint.clone();
+    let Artifact { digest, bytes } = header.upload.file();
     let artifacts = coordinator.artifacts().clone();
     let mut incoming = blocking(move || artifacts.receive(&digest, bytes)).await?;
     let mut tracker = ArtifactTracker::new(bytes);
@@ -69,8 +72,12 @@ pub(super) async fn put(
     let coordinator = coordinator.clone();
     let settled = tokio::spawn(async move {
         let arrived = blocking(move || incoming.finish()).await?;
-        let ArtifactHeader { incarnation, key, checkpoint } = header;
-        match coordinator.request(Event::Checkpoint { incarnation, key, checkpoint }).await {
+        let ArtifactHeader { incarnation, key, upload } = header;
+        let event = match upload {
+            Upload::Checkpoint(checkpoint) => Event::Checkpoint { incarnation, key, checkpoint },
+            Upload::Result(result) => Event::Result { incarnation, key, result, before: None },
+        };
+        match coordinator.request(event).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 // A task that panicked leaves it for the next start.
@@ -87,8 +94,8 @@ fn write(mut incoming: Incoming, piece: &[u8]) -> Result<Incoming, ArtifactError
     Ok(incoming)
 }
 
-/// The checkpoint that an attempt goes on from, for the worker that holds it: whoever asks for another has
-/// misunderstood, and hears so before anything is sent.
+/// The checkpoint that an attempt goes on from or the model that its study starts from, for the worker that holds it: whoever
+/// asks for another has misunderstood, and hears so before anything is sent.
 pub(super) async fn get(
     coordinator: &Coordinator,
     request: v1::ArtifactRequest,
@@ -99,32 +106,67 @@ pub(super) async fn get(
     let artifacts = coordinator.artifacts().clone();
     let (sender, receiver) = mpsc::channel(AHEAD);
     let (header, file) = blocking(move || {
-        let reader = crate::store::Reader::open(&database)?;
-        let found = reader.checkpoint_for(&wanted.incarnation, wanted.key, &wanted.digest)?;
-        let Some((epoch, recorded)) = found else {
-            return Err(ArtifactError::NotYours(format!(
+        let reader = Reader::open(&database)?;
+        let upload = wanted_of(&reader, &wanted)?.ok_or_else(|| {
+            ArtifactError::NotYours(format!(
                 "{} is no running attempt of this worker that goes on from the artifact {}",
                 wanted.key, wanted.digest
-            )));
-        };
-        let (file, found) = artifacts.open(&wanted.digest)?;
-        if found != recorded {
-            return Err(ArtifactError::Length { digest: wanted.digest, found, recorded });
-        }
-        let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: wanted.digest, bytes: recorded };
-        Ok((ArtifactHeader { incarnation: wanted.incarnation, key: wanted.key, checkpoint }, file))
+            ))
+        })?;
+        let file = open(&artifacts, upload.file())?;
+        Ok((ArtifactHeader { incarnation: wanted.incarnation, key: wanted.key, upload }, file))
     })
     .await?;
-    let digest = header.checkpoint.digest.clone();
+    let digest = header.upload.file().digest;
     spawn_blocking(move || {
         let _place = place;
         // A worker that is gone wants nothing more.
-        if sender.blocking_send(Ok(artifact_header(header))).is_ok() {
-            let part = |piece| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(piece)) };
-            send_pieces(file, digest, &sender, part);
+        let send = |chunk| sender.blocking_send(chunk).is_ok();
+        if !send(Ok(artifact_header(header))) {
+            return;
         }
+        let chunk = |data| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(data)) };
+        send_pieces(file, digest, |piece| send(piece.map(chunk)));
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// What an attempt may have: the checkpoint that it goes on from, or the model that its study starts from.
+fn wanted_of(reader: &Reader, wanted: &ArtifactRequest) -> Result<Option<Upload>, ArtifactError> {
+    let ArtifactRequest { incarnation, key, digest } = wanted;
+    if let Some((epoch, bytes)) = reader.checkpoint_for(incarnation, *key, digest)? {
+        let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: digest.clone(), bytes };
+        return Ok(Some(Upload::Checkpoint(checkpoint)));
+    }
+    let source = reader.source_for(incarnation, *key, digest)?;
+    Ok(source.map(|file| Upload::Result(ResultFile { kind: MODEL.into(), epoch: None, file })))
+}
+
+/// A file whose length is as recorded.
+fn open(artifacts: &Artifacts, recorded: Artifact) -> Result<File, ArtifactError> {
+    let Artifact { digest, bytes: recorded } = recorded;
+    let (file, found) = artifacts.open(&digest)?;
+    if found == recorded { Ok(file) } else { Err(ArtifactError::Length { digest, found, recorded }) }
+}
+
+/// Passes on a file in pieces, until `send` says that nobody wants more.
+fn send_pieces(mut file: File, digest: String, mut send: impl FnMut(Result<Vec<u8>, Status>) -> bool) {
+    loop {
+        let mut piece = Vec::new();
+        match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => return,
+            Ok(_) => {
+                if !send(Ok(piece)) {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(source) => {
+                send(Err(status::from_artifact(ArtifactError::Unreadable { digest, source })));
+                return;
+            }
+        }
+    }
 }
 
 /// Any artifact of a study but a checkpoint, for whoever may look at it.
@@ -143,48 +185,17 @@ pub(super) async fn fetch(
         Ok(reader.artifact_bytes(study, &wanted)?)
     });
     let recorded = recorded.await.map_err(status::from_coordinator)?;
-    let recorded = recorded.ok_or_else(|| status::no_artifact(&study, &digest))?;
-    let (artifacts, wanted) = (coordinator.artifacts().clone(), digest.clone());
-    let file = blocking(move || {
-        let (file, found) = artifacts.open(&wanted)?;
-        match found == recorded {
-            true => Ok(file),
-            false => Err(ArtifactError::Length { digest: wanted, found, recorded }),
-        }
-    })
-    .await?;
+    let bytes = recorded.ok_or_else(|| status::no_artifact(&study, &digest))?;
+    let (artifacts, recorded) = (coordinator.artifacts().clone(), Artifact { digest: digest.clone(), bytes });
+    let file = blocking(move || open(&artifacts, recorded)).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     spawn_blocking(move || {
         let _place = place;
-        send_pieces(file, digest, &sender, |data| v1::ArtifactPiece { data });
+        send_pieces(file, digest, |piece| {
+            sender.blocking_send(piece.map(|data| v1::ArtifactPiece { data })).is_ok()
+        });
     });
     Ok(ReceiverStream::new(receiver))
-}
-
-/// Reads a file to its end, piece by piece, for a receiver that takes them; one that is gone wants nothing more.
-fn send_pieces<T>(
-    mut file: File,
-    digest: String,
-    sender: &mpsc::Sender<Result<T, Status>>,
-    part: impl Fn(Vec<u8>) -> T,
-) {
-    loop {
-        let mut piece = Vec::new();
-        match (&mut file).take(ARTIFACT_PIECE as u64).read_to_end(&mut piece) {
-            Ok(0) => return,
-            Ok(_) => {
-                if sender.blocking_send(Ok(part(piece))).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(source) => {
-                let error = status::from_artifact(ArtifactError::Unreadable { digest, source });
-                let _ = sender.blocking_send(Err(error));
-                return;
-            }
-        }
-    }
 }
 
 /// What waits for a disk, on a thread that may.

@@ -115,11 +115,16 @@ impl StudyService for Studies {
         at_most("spec", request.spec.len(), SPEC_BYTES, "bytes")?;
         at_most("overrides", request.overrides.len(), OVERRIDES, "settings")?;
         let data_paths = self.data_paths.clone();
+        let v1::CreateStudyRequest { spec, overrides, parent } = request;
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare_within(&request.spec, &request.overrides, &Locations::from_env(), &data_paths)
+            prepare_within(&spec, &overrides, &Locations::from_env(), &data_paths)
         });
         let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
-        let study = study.map_err(|error| status::from_coordinator(error.into()))?;
+        let mut study = study.map_err(|error| status::from_coordinator(error.into()))?;
+        if let Some(parent) = parent {
+            let found = self.coordinator.read(move |reader| find_study_id(reader, &parent)).await;
+            study.parent = Some(found.map_err(status::from_coordinator)?);
+        }
         let created = self.coordinator.create(study).await.map_err(status::from_coordinator)?;
         Ok(Response::new(created.into()))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use foldwise_engine::scheduler::{Assignment, EpochReport, Event, LEASE_HOLDER, ToWorker, WorkerInfo};
 use foldwise_proto::convert::{
     WireError, attempt_key, attempt_key_from, check_name, clean_message, device_use_from, failure_from,
-    params,
+    metrics_from, params, value_from,
 };
 use foldwise_proto::v1::ack::What;
 use foldwise_proto::v1::from_worker::Message as From;
@@ -17,6 +17,7 @@ use foldwise_proto::v1::to_worker::Message as To;
 use foldwise_proto::v1::{self, worker_service_server::WorkerService};
 use foldwise_proto::{MAX_HELD, MAX_SLOTS, WIRE_VERSION};
 use foldwise_shared::ids::{AttemptKey, Epoch, SessionId};
+use foldwise_shared::spec::StudySpec;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, StreamExt};
@@ -169,8 +170,18 @@ fn event(session: SessionId, message: v1::FromWorker) -> Result<Event, WireError
                 validation_loss: epoch.validation_loss,
                 learning_rate: epoch.learning_rate,
                 seconds: epoch.seconds,
+                metrics: metrics_from(epoch.metrics)?,
             },
         },
+        From::Derived(derived) => {
+            check_name("name", &derived.name)?;
+            let (key, value) = (attempt_key_from(derived.key)?, value_from(derived.value)?);
+            Event::Derived { session, key, name: derived.name, value }
+        }
+        From::Phase(phase) => {
+            check_name("name", &phase.name)?;
+            Event::Phase { session, key: attempt_key_from(phase.key)?, name: phase.name }
+        }
         From::Finished(finished) => {
             Event::Finished { session, key: attempt_key_from(finished.key)?, stopped: finished.stopped }
         }
@@ -198,6 +209,9 @@ fn to_wire(message: ToWorker) -> v1::ToWorker {
         ToWorker::EpochRecorded { key: recorded, epoch } => {
             To::Ack(v1::Ack { key: key(recorded), what: Some(What::Epoch(epoch.0)) })
         }
+        ToWorker::ParamRecorded { key: recorded, name } => {
+            To::Ack(v1::Ack { key: key(recorded), what: Some(What::Param(name)) })
+        }
         ToWorker::EndRecorded { key: recorded } => {
             To::Ack(v1::Ack { key: key(recorded), what: Some(What::End(true)) })
         }
@@ -221,8 +235,14 @@ fn assign(assignment: Assignment) -> v1::Assign {
         data_digest: assignment.data.data_digest.clone(),
         splits_digest: assignment.data.splits_digest.clone(),
         images: assignment.data.images,
+        source: source(&assignment.spec),
     };
     v1::Assign { work: Some(v1::assign::Work::TrainFolds(work)) }
+}
+
+/// The digest of the model that a study starts from; empty if it starts from none.
+fn source(spec: &StudySpec) -> String {
+    spec.source_model().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

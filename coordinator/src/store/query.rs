@@ -225,7 +225,18 @@ impl Reader {
              WHERE trial.study_id = ?1 AND (?2 IS NULL OR trial.number = ?2) AND {live} \
              ORDER BY trial.number, e.fold, {order}"
         );
-        self.read(|tx| collect(tx, &sql, params![study.0, trial.map(|number| number.0)], epoch_record))
+        let metrics = format!(
+            "SELECT trial.number, e.fold, e.attempt, e.epoch, e.name, e.value \
+             FROM trial JOIN metric AS e ON e.trial_id = trial.id \
+             WHERE trial.study_id = ?1 AND (?2 IS NULL OR trial.number = ?2) AND e.value IS NOT NULL AND {live} \
+             ORDER BY trial.number, e.fold, {order}"
+        );
+        self.read(|tx| {
+            let columns = params![study.0, trial.map(|number| number.0)];
+            let mut epochs = collect(tx, &sql, columns, epoch_record)?;
+            attach_metrics(&mut epochs, collect(tx, &metrics, columns, metric)?);
+            Ok(epochs)
+        })
     }
 
     /// Why trials of a study, or one of them, were pruned; in the order in which they were.
@@ -296,7 +307,8 @@ impl Reader {
 
 fn studies(tx: &Connection, name: Option<&str>) -> Result<Vec<StudyRecord>, Fault> {
     let sql = "SELECT study.id, study.name, state, message, direction, spec, spec_text, data_digest, splits_digest, \
-        images, height, width, created_at, running_ms \
+        images, height, width, created_at, running_ms, \
+        (SELECT parent.name FROM study AS parent WHERE parent.id = study.parent_study) \
         FROM study JOIN objective ON objective.study_id = study.id AND objective.idx = 0 \
         WHERE ?1 IS NULL OR study.name = ?1 ORDER BY study.id";
     let mut studies = collect(tx, sql, [name], study_record)?;
@@ -407,6 +419,7 @@ fn study_record(row: &Row<'_>) -> rusqlite::Result<StudyRecord> {
         trials: BTreeMap::new(),
         epochs: 0,
         best: None,
+        parent: row.get(14)?,
     })
 }
 
@@ -449,7 +462,28 @@ fn epoch_record(row: &Row<'_>) -> rusqlite::Result<EpochRecord> {
         seconds: row.get(7)?,
         diverged: row.get(8)?,
         at: Millis(row.get(9)?),
+        metrics: BTreeMap::new(),
     })
+}
+
+/// A metric, and the trial, fold, attempt and epoch that it is of.
+type Metric = ((TrialNumber, FoldIndex, Attempt, Epoch), String, f64);
+
+fn metric(row: &Row<'_>) -> rusqlite::Result<Metric> {
+    let place = (TrialNumber(row.get(0)?), FoldIndex(row.get(1)?), Attempt(row.get(2)?), Epoch(row.get(3)?));
+    Ok((place, row.get(4)?, row.get(5)?))
+}
+
+/// Gives each epoch its metrics; both are in the same order.
+fn attach_metrics(epochs: &mut [EpochRecord], metrics: Vec<Metric>) {
+    let mut epochs = epochs.iter_mut().peekable();
+    for (place, name, value) in metrics {
+        let is_it = |epoch: &EpochRecord| (epoch.trial, epoch.fold, epoch.attempt, epoch.epoch) == place;
+        while epochs.next_if(|epoch| !is_it(epoch)).is_some() {}
+        if let Some(epoch) = epochs.peek_mut() {
+            epoch.metrics.insert(name, value);
+        }
+    }
 }
 
 fn decision_record(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {

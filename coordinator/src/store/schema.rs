@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0002_decisions_and_order.sql"),
     include_str!("schema/0003_leases_of_askers.sql"),
     include_str!("schema/0004_checkpoints_and_drains.sql"),
+    include_str!("schema/0005_results.sql"),
 ];
 
 /// The version this program reads and writes.

@@ -1,5 +1,7 @@
 //! The view `trials_NAME` of a study: a row a trial, a column a param.
 
+use std::collections::BTreeSet;
+
 use foldwise_shared::ids::StudyId;
 use foldwise_shared::spec::StudySpec;
 use rusqlite::{Connection, OptionalExtension};
@@ -18,9 +20,11 @@ pub(super) fn create(tx: &Connection, study: StudyId, spec: &StudySpec) -> Resul
         name = format!("{name}_{study}");
     }
     let mut columns: Vec<String> = COLUMNS.iter().map(|column| format!("trial.{column}")).collect();
-    columns.extend(spec.space.0.keys().map(|param| {
+    let found = spec.finds_learning_rate().then_some("learning_rate");
+    let params: BTreeSet<&str> = spec.space.0.keys().map(String::as_str).chain(found).collect();
+    columns.extend(params.into_iter().map(|param| {
         let clash = COLUMNS.iter().any(|column| column.eq_ignore_ascii_case(param));
-        let column = if clash { format!("param_{param}") } else { param.clone() };
+        let column = if clash { format!("param_{param}") } else { param.to_owned() };
         format!(
             "(SELECT param.value FROM param WHERE param.trial_id = trial.id AND param.name = {}) AS {}",
             quoted(param, '\''),

@@ -5,12 +5,13 @@ mod steer;
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{NewStudy, WorkerInfo, Write};
+use foldwise_shared::artifact::{Artifact, ResultFile, SOURCE};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
-use foldwise_shared::value::Params;
+use foldwise_shared::value::{ParamValue, Params};
 use rusqlite::{Connection, OptionalExtension, Params as Columns, named_params, params};
 use serde_json::json;
 
@@ -96,6 +97,8 @@ fn apply(tx: &Connection, write: &Write, numbers: &mut Numbers) -> Result<(), Fa
         }
         Write::Epoch { study, record, worker: _ } => epoch(tx, *study, record, numbers.next(tx)?),
         Write::Checkpoint { key, checkpoint, at } => new_checkpoint(tx, *key, checkpoint, *at),
+        Write::Result { key, result, at } => new_result(tx, *key, result, *at),
+        Write::Derived { key, name, value, at } => derived(tx, *key, name, value, *at),
         Write::CheckpointDropped { study, trial, fold } => {
             drop_checkpoint(tx, trial_id(tx, *study, *trial)?, *fold)
         }
@@ -110,12 +113,12 @@ fn apply(tx: &Connection, write: &Write, numbers: &mut Numbers) -> Result<(), Fa
 }
 
 fn new_study(tx: &Connection, id: StudyId, study: &NewStudy, at: Millis) -> Result<(), Fault> {
-    let NewStudy { spec, spec_text, data } = study;
+    let NewStudy { spec, spec_text, data, parent, source } = study;
     let images = i64::try_from(data.images).map_err(|_| Fault::Inconsistent("too many images".into()))?;
     tx.prepare_cached(
         "INSERT INTO study (id, name, state, images, height, width, data_digest, splits_digest, created_at, \
-         spec, spec_text) \
-         VALUES (:id, :name, :state, :images, :height, :width, :data, :splits, :at, :spec, :text)",
+         spec, spec_text, parent_study) \
+         VALUES (:id, :name, :state, :images, :height, :width, :data, :splits, :at, :spec, :text, :parent)",
     )?
     .execute(named_params! {
         ":id": id.0,
@@ -129,11 +132,28 @@ fn new_study(tx: &Connection, id: StudyId, study: &NewStudy, at: Millis) -> Resu
         ":at": at.0,
         ":spec": spec.to_json(),
         ":text": spec_text,
+        ":parent": parent.map(|parent| parent.0),
     })?;
     tx.prepare_cached("INSERT INTO objective (study_id, idx, name, direction) VALUES (?1, 0, 'value', ?2)")?
         .execute(params![id.0, spec.study.direction.as_str()])?;
+    if let Some(source) = source {
+        new_source(tx, id, source, at)?;
+    }
     view::create(tx, id, spec)?;
-    log(tx, at, "study-created", Subject::study(id), &json!({ "name": spec.study.name })).map(drop)
+    let mut detail = json!({ "name": spec.study.name });
+    if let Some(parent) = parent {
+        detail["parent"] = json!(parent);
+    }
+    log(tx, at, "study-created", Subject::study(id), &detail).map(drop)
+}
+
+/// Keeps the model that a study starts from among the artifacts for as long as the study is there.
+fn new_source(tx: &Connection, study: StudyId, source: &Artifact, at: Millis) -> Result<(), Fault> {
+    tx.prepare_cached(
+        "INSERT INTO artifact (study_id, kind, digest, bytes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![study.0, SOURCE, source.digest, file_bytes(source.bytes)?, at.0])?;
+    Ok(())
 }
 
 fn study_state(
@@ -341,7 +361,69 @@ fn epoch(tx: &Connection, study: StudyId, record: &EpochRecord, seq: i64) -> Res
         record.at.0,
         seq
     ])?;
+    if record.metrics.is_empty() {
+        return Ok(());
+    }
+    let trial = trial_id(tx, study, record.trial)?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO metric (trial_id, fold, attempt, epoch, name, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (name, value) in &record.metrics {
+        insert.execute(params![trial, record.fold.0, record.attempt.0, record.epoch.0, name, value])?;
+    }
     Ok(())
+}
+
+/// A param that its training found; the trial must not have it yet.
+fn derived(
+    tx: &Connection,
+    key: AttemptKey,
+    name: &str,
+    value: &ParamValue,
+    at: Millis,
+) -> Result<(), Fault> {
+    let (kind, column) = param_columns(value);
+    tx.prepare_cached("INSERT INTO param (trial_id, name, kind, value, origin) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            trial_id(tx, key.study, key.trial)?,
+            name,
+            kind,
+            column,
+            Origin::Derived.as_str()
+        ])?;
+    log(tx, at, "param-derived", (&key).into(), &json!({ "name": name, "value": value })).map(drop)
+}
+
+/// In the place of the one of the same kind and epoch that the fold had.
+fn new_result(tx: &Connection, key: AttemptKey, result: &ResultFile, at: Millis) -> Result<(), Fault> {
+    let trial = trial_id(tx, key.study, key.trial)?;
+    let ResultFile { kind, epoch, file } = result;
+    let epoch = epoch.map(|epoch| epoch.0);
+    tx.prepare_cached(
+        "DELETE FROM artifact WHERE trial_id = ?1 AND fold = ?2 AND kind = ?3 AND epoch IS ?4",
+    )?
+    .execute(params![trial, key.fold.0, kind, epoch])?;
+    tx.prepare_cached(
+        "INSERT INTO artifact (study_id, trial_id, fold, attempt, kind, digest, bytes, created_at, epoch) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        key.study.0,
+        trial,
+        key.fold.0,
+        key.attempt.0,
+        kind,
+        file.digest,
+        file_bytes(file.bytes)?,
+        at.0,
+        epoch
+    ])?;
+    Ok(())
+}
+
+/// A length as SQLite has it.
+fn file_bytes(bytes: u64) -> Result<i64, Fault> {
+    i64::try_from(bytes).map_err(|_| Fault::Inconsistent(format!("a file of {bytes} bytes")))
 }
 
 /// In the place of the one that the fold had.
@@ -353,8 +435,7 @@ fn new_checkpoint(
 ) -> Result<(), Fault> {
     let trial = trial_id(tx, key.study, key.trial)?;
     drop_checkpoint(tx, trial, key.fold)?;
-    let bytes = i64::try_from(checkpoint.bytes)
-        .map_err(|_| Fault::Inconsistent(format!("a checkpoint of {} bytes", checkpoint.bytes)))?;
+    let bytes = file_bytes(checkpoint.bytes)?;
     tx.prepare_cached(
         "INSERT INTO artifact (study_id, trial_id, fold, attempt, kind, digest, bytes, created_at, epoch) \
          VALUES (?1, ?2, ?3, ?4, 'checkpoint', ?5, ?6, ?7, ?8)",

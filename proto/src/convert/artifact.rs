@@ -1,5 +1,6 @@
 //! Artifacts: files that travel in pieces behind a header.
 
+use foldwise_shared::artifact::{Artifact, ResultFile, Upload, is_kind};
 use foldwise_shared::checkpoint::{Checkpoint, is_digest};
 use foldwise_shared::ids::{AttemptKey, Epoch};
 
@@ -17,7 +18,7 @@ pub struct ArtifactHeader {
     /// The attempt it is of.
     pub key: AttemptKey,
     /// What it is.
-    pub checkpoint: Checkpoint,
+    pub upload: Upload,
 }
 
 /// Which artifact a worker wants.
@@ -33,9 +34,14 @@ pub struct ArtifactRequest {
 
 /// A header to the wire.
 pub fn artifact_header(header: ArtifactHeader) -> v1::ArtifactChunk {
-    let ArtifactHeader { incarnation, key, checkpoint: Checkpoint { epoch, digest, bytes } } = header;
-    let header =
-        v1::ArtifactHeader { incarnation, key: Some(attempt_key(key)), epoch: epoch.0, digest, bytes };
+    let ArtifactHeader { incarnation, key, upload } = header;
+    let Artifact { digest, bytes } = upload.file();
+    let (kind, epoch) = match upload {
+        Upload::Checkpoint(checkpoint) => (String::new(), checkpoint.epoch),
+        Upload::Result(result) => (result.kind, result.epoch.unwrap_or_default()),
+    };
+    let key = Some(attempt_key(key));
+    let header = v1::ArtifactHeader { incarnation, key, epoch: epoch.0, digest, bytes, kind };
     v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Header(header)) }
 }
 
@@ -47,20 +53,23 @@ pub fn artifact_header_from(wire: Option<v1::ArtifactChunk>) -> Result<ArtifactH
     let Some(v1::artifact_chunk::Part::Header(header)) = wire.and_then(|chunk| chunk.part) else {
         return Err(WireError::Missing("header"));
     };
-    if header.epoch == 0 {
+    if header.epoch == 0 && header.kind.is_empty() {
         return Err(WireError::wrong("header.epoch", "epochs count from 1"));
     }
     if header.bytes == 0 {
         return Err(WireError::wrong("header.bytes", "an artifact has at least one byte"));
     }
+    let (epoch, digest, bytes) = (Epoch(header.epoch), digest(header.digest)?, header.bytes);
+    let upload = if header.kind.is_empty() {
+        Upload::Checkpoint(Checkpoint { epoch, digest, bytes })
+    } else {
+        let epoch = Some(epoch).filter(|epoch| epoch.0 > 0);
+        Upload::Result(ResultFile { kind: kind(header.kind)?, epoch, file: Artifact { digest, bytes } })
+    };
     Ok(ArtifactHeader {
         incarnation: incarnation(header.incarnation)?,
         key: attempt_key_from(header.key)?,
-        checkpoint: Checkpoint {
-            epoch: Epoch(header.epoch),
-            digest: digest(header.digest)?,
-            bytes: header.bytes,
-        },
+        upload,
     })
 }
 
@@ -87,6 +96,16 @@ fn incarnation(text: String) -> Result<String, WireError> {
         return Err(WireError::wrong("incarnation", format!("it must have 1 to {INCARNATION} bytes")));
     }
     Ok(text)
+}
+
+fn kind(text: String) -> Result<String, WireError> {
+    if is_kind(&text) {
+        return Ok(text);
+    }
+    let shown: String = text.chars().take(40).collect();
+    let message =
+        format!("{shown:?} is no kind of result; use 1 to 32 letters a-z, digits and `-`, like `range-test`");
+    Err(WireError::wrong("header.kind", message))
 }
 
 fn digest(text: String) -> Result<String, WireError> {
@@ -166,8 +185,17 @@ mod tests {
                 fold: FoldIndex(3),
                 attempt: Attempt(4),
             },
-            checkpoint: Checkpoint { epoch: Epoch(5), digest: "0a".repeat(32), bytes: 6 },
+            upload: Upload::Checkpoint(checkpoint()),
         }
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint { epoch: Epoch(5), digest: "0a".repeat(32), bytes: 6 }
+    }
+
+    fn result(kind: &str, epoch: Option<Epoch>) -> ArtifactHeader {
+        let file = Artifact { digest: "0b".repeat(32), bytes: 7 };
+        ArtifactHeader { upload: Upload::Result(ResultFile { kind: kind.into(), epoch, file }), ..header() }
     }
 
     fn data(bytes: usize) -> v1::ArtifactChunk {
@@ -177,8 +205,12 @@ mod tests {
     #[test]
     fn what_goes_over_the_wire_comes_back() {
         assert_eq!(artifact_header_from(Some(artifact_header(header()))), Ok(header()));
-        let ArtifactHeader { incarnation, key, checkpoint } = header();
-        let request = ArtifactRequest { incarnation, key, digest: checkpoint.digest };
+        for epoch in [None, Some(Epoch(3))] {
+            let result = result("range-test", epoch);
+            assert_eq!(artifact_header_from(Some(artifact_header(result.clone()))), Ok(result));
+        }
+        let ArtifactHeader { incarnation, key, upload } = header();
+        let request = ArtifactRequest { incarnation, key, digest: upload.file().digest };
         assert_eq!(artifact_request_from(artifact_request(request.clone())), Ok(request));
     }
 
@@ -188,7 +220,7 @@ mod tests {
             ["", "../../etc/passwd", &"A".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)]
         {
             let mut header = header();
-            header.checkpoint.digest = digest.to_owned();
+            header.upload = Upload::Checkpoint(Checkpoint { digest: digest.to_owned(), ..checkpoint() });
             let error = artifact_header_from(Some(artifact_header(header))).expect_err(digest);
             assert!(error.to_string().contains("64 lower-case hexadecimal digits"), "{error}");
         }
@@ -199,8 +231,12 @@ mod tests {
         assert_eq!(artifact_header_from(None), Err(WireError::Missing("header")));
         assert_eq!(artifact_header_from(Some(data(1))), Err(WireError::Missing("header")));
         let mut none = header();
-        none.checkpoint.bytes = 0;
+        none.upload = Upload::Checkpoint(Checkpoint { bytes: 0, ..checkpoint() });
         assert!(artifact_header_from(Some(artifact_header(none))).is_err());
+        for kind in ["checkpoint", "source", "../model", "Model"] {
+            let error = artifact_header_from(Some(artifact_header(result(kind, None)))).expect_err(kind);
+            assert!(error.to_string().contains("no kind of result"), "{error}");
+        }
         let mut none = header();
         none.incarnation = "i".repeat(INCARNATION + 1);
         assert!(artifact_header_from(Some(artifact_header(none))).is_err());

@@ -11,7 +11,12 @@ use crate::v1::{self, value::Kind};
 
 /// Params to the wire.
 pub fn params(params: &Params) -> BTreeMap<String, v1::Value> {
-    params.iter().map(|(name, value)| (name.clone(), v1::Value { kind: Some(kind(value)) })).collect()
+    params.iter().map(|(name, param)| (name.clone(), value(param))).collect()
+}
+
+/// The value of a param to the wire.
+pub fn value(value: &ParamValue) -> v1::Value {
+    v1::Value { kind: Some(kind(value)) }
 }
 
 fn kind(value: &ParamValue) -> Kind {
@@ -29,20 +34,24 @@ fn kind(value: &ParamValue) -> Kind {
 /// # Errors
 /// A value without a kind, or JSON that is none.
 pub fn params_from(wire: BTreeMap<String, v1::Value>) -> Result<Params, WireError> {
-    wire.into_iter()
-        .map(|(name, value)| {
-            let value = match value.kind.ok_or(WireError::Missing("params.value"))? {
-                Kind::Flag(flag) => ParamValue::Bool(flag),
-                Kind::Whole(number) => ParamValue::Int(number),
-                Kind::Real(number) => ParamValue::Float(number),
-                Kind::Text(text) => ParamValue::Text(text),
-                Kind::Json(text) => ParamValue::Table(
-                    serde_json::from_str(&text).map_err(|error| WireError::wrong("params.json", error))?,
-                ),
-            };
-            Ok((name, value))
-        })
-        .collect()
+    wire.into_iter().map(|(name, value)| Ok((name, value_from(Some(value))?))).collect()
+}
+
+/// The value of a param from the wire.
+///
+/// # Errors
+/// None, one without a kind, or JSON that is none.
+pub fn value_from(wire: Option<v1::Value>) -> Result<ParamValue, WireError> {
+    let kind = wire.and_then(|value| value.kind).ok_or(WireError::Missing("params.value"))?;
+    Ok(match kind {
+        Kind::Flag(flag) => ParamValue::Bool(flag),
+        Kind::Whole(number) => ParamValue::Int(number),
+        Kind::Real(number) => ParamValue::Float(number),
+        Kind::Text(text) => ParamValue::Text(text),
+        Kind::Json(text) => ParamValue::Table(
+            serde_json::from_str(&text).map_err(|error| WireError::wrong("params.json", error))?,
+        ),
+    })
 }
 
 /// An attempt to the wire.

@@ -21,6 +21,15 @@ impl From<StudyEvent> for v1::StudyEvent {
                     device,
                 })
             }
+            StudyEvent::PhaseBegan { trial, fold, attempt, worker, name } => {
+                Wire::PhaseBegan(v1::PhaseBegan {
+                    trial: trial.0,
+                    fold: fold.0,
+                    attempt: attempt.0,
+                    worker,
+                    name,
+                })
+            }
             StudyEvent::Epoch { record, worker } => {
                 Wire::Epoch(v1::EpochRecorded { record: Some(record.into()), worker })
             }
@@ -70,6 +79,13 @@ impl TryFrom<v1::StudyEvent> for StudyEvent {
                 attempt: Attempt(event.attempt),
                 worker: event.worker,
                 device: event.device,
+            },
+            Wire::PhaseBegan(event) => Self::PhaseBegan {
+                trial: TrialNumber(event.trial),
+                fold: FoldIndex(event.fold),
+                attempt: Attempt(event.attempt),
+                worker: event.worker,
+                name: event.name,
             },
             Wire::Epoch(event) => Self::Epoch {
                 record: event.record.ok_or(WireError::Missing("record"))?.into(),

@@ -7,6 +7,7 @@ mod event;
 mod external;
 mod fleet;
 mod hindsight;
+mod metrics;
 mod name;
 mod record;
 mod whole;
@@ -15,11 +16,14 @@ pub use self::artifact::{
     ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
     artifact_request, artifact_request_from,
 };
-pub use self::common::{attempt_key, attempt_key_from, failure, failure_from, params, params_from};
+pub use self::common::{
+    attempt_key, attempt_key_from, failure, failure_from, params, params_from, value, value_from,
+};
 pub use self::device::{device_use, device_use_from};
 pub use self::external::{add_request, added, tell_request, told};
+pub use self::metrics::metrics_from;
 pub use self::name::{check_name, clean_message};
-pub use self::whole::{artifacts_from, metrics_from};
+pub use self::whole::{artifacts_from, metric_records_from};
 
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -35,6 +35,7 @@ impl From<StudyRecord> for v1::Study {
             trials: record.trials.into_iter().map(|(state, count)| (state.to_string(), count)).collect(),
             epochs: record.epochs,
             best: record.best.map(|best| v1::Best { number: best.number.0, value: best.value }),
+            parent: record.parent,
         }
     }
 }
@@ -65,6 +66,7 @@ impl TryFrom<v1::Study> for StudyRecord {
                 .collect::<Result<_, WireError>>()?,
             epochs: wire.epochs,
             best: wire.best.map(|best| Best { number: TrialNumber(best.number), value: best.value }),
+            parent: wire.parent,
         })
     }
 }
@@ -152,6 +154,7 @@ impl From<EpochRecord> for v1::Epoch {
             seconds: record.seconds,
             diverged: record.diverged,
             at: record.at.0,
+            metrics: record.metrics,
         }
     }
 }
@@ -169,6 +172,7 @@ impl From<v1::Epoch> for EpochRecord {
             seconds: wire.seconds,
             diverged: wire.diverged,
             at: Millis(wire.at),
+            metrics: wire.metrics,
         }
     }
 }

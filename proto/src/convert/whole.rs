@@ -41,13 +41,19 @@ impl From<MetricRecord> for v1::Metric {
 ///
 /// # Errors
 /// One at epoch 0, which there is none of.
-pub fn metrics_from(wire: v1::GetMetricsResponse) -> Result<Vec<MetricRecord>, WireError> {
+pub fn metric_records_from(wire: v1::GetMetricsResponse) -> Result<Vec<MetricRecord>, WireError> {
     let metric = |metric: v1::Metric| {
         let v1::Metric { trial, fold, epoch, name, value } = metric;
         if epoch == 0 {
             return Err(WireError::wrong("metric.epoch", "epochs count from 1"));
         }
-        Ok(MetricRecord { trial: TrialNumber(trial), fold: FoldIndex(fold), epoch: Epoch(epoch), name, value })
+        Ok(MetricRecord {
+            trial: TrialNumber(trial),
+            fold: FoldIndex(fold),
+            epoch: Epoch(epoch),
+            name,
+            value,
+        })
     };
     wire.metrics.into_iter().map(metric).collect()
 }
@@ -72,11 +78,16 @@ mod tests {
         assert!(artifacts_from(wire).is_err());
 
         let value = Some(0.5);
-        let metric =
-            MetricRecord { trial: TrialNumber(0), fold: FoldIndex(0), epoch: Epoch(2), name: "kl".into(), value };
+        let metric = MetricRecord {
+            trial: TrialNumber(0),
+            fold: FoldIndex(0),
+            epoch: Epoch(2),
+            name: "kl".into(),
+            value,
+        };
         let mut wire = v1::GetMetricsResponse { metrics: vec![metric.clone().into()] };
-        assert_eq!(metrics_from(wire.clone()), Ok(vec![metric]));
+        assert_eq!(metric_records_from(wire.clone()), Ok(vec![metric]));
         wire.metrics[0].epoch = 0;
-        assert!(metrics_from(wire).is_err());
+        assert!(metric_records_from(wire).is_err());
     }
 }

@@ -351,6 +351,11 @@ impl StudySpec {
         self.study.objective == Objective::External
     }
 
+    /// The digest of the model that a training starts from.
+    pub fn source_model(&self) -> Option<&str> {
+        self.source.as_ref()?.model.as_deref()
+    }
+
     /// The number of training images in use, of those there are.
     pub fn images_used(&self, images: usize) -> usize {
         self.data.limit.map_or(images, |limit| images.min(usize::try_from(limit).unwrap_or(usize::MAX)))

@@ -99,7 +99,14 @@ mod tests {
         AttemptKey { study: StudyId(1), trial: TrialNumber(0), fold: FoldIndex(2), attempt: Attempt(1) };
 
     fn report(validation_loss: f64) -> EpochReport {
-        EpochReport { epoch: Epoch(5), train_loss: 0.1, validation_loss, learning_rate: 1e-3, seconds: 1.0 }
+        EpochReport {
+            epoch: Epoch(5),
+            train_loss: 0.1,
+            validation_loss,
+            learning_rate: 1e-3,
+            seconds: 1.0,
+            metrics: std::collections::BTreeMap::new(),
+        }
     }
 
     #[test]

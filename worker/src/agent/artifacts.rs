@@ -8,6 +8,7 @@ use foldwise_proto::convert::{
     artifact_request,
 };
 use foldwise_proto::{ARTIFACT_PIECE, MAX_ARTIFACT, v1};
+use foldwise_shared::artifact::{Artifact, ResultFile, Upload};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::{AttemptKey, Epoch};
 use sha2::{Digest, Sha256};
@@ -16,19 +17,64 @@ use tonic::{Code, Status};
 use super::session::{Broken, Target, chain};
 use super::work::StartPoint;
 
-/// A file and its name.
+/// A file and what it is.
 pub(super) struct File {
-    /// The epoch after which it was made.
-    pub epoch: Epoch,
-    /// SHA-256 of the content.
-    pub digest: String,
-    /// The content.
-    pub content: Arc<[u8]>,
+    upload: Upload,
+    content: Arc<[u8]>,
 }
 
 impl File {
-    pub fn new(epoch: Epoch, content: Vec<u8>) -> Self {
-        Self { epoch, digest: digest(Sha256::new_with_prefix(&content)), content: content.into() }
+    /// A checkpoint after this epoch.
+    pub fn checkpoint(epoch: Epoch, content: Vec<u8>) -> Self {
+        let Artifact { digest, bytes } = named(&content);
+        Self { upload: Upload::Checkpoint(Checkpoint { epoch, digest, bytes }), content: content.into() }
+    }
+
+    /// A result of this kind.
+    pub fn result(kind: String, epoch: Option<Epoch>, content: Vec<u8>) -> Self {
+        let file = named(&content);
+        Self { upload: Upload::Result(ResultFile { kind, epoch, file }), content: content.into() }
+    }
+}
+
+fn named(content: &[u8]) -> Artifact {
+    Artifact { digest: digest(Sha256::new_with_prefix(content)), bytes: content.len() as u64 }
+}
+
+/// A file that an attempt needs before it can start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What it goes on from.
+    Checkpoint(StartPoint),
+    /// The model that its study starts from, by its digest.
+    Source(String),
+}
+
+impl Wanted {
+    /// For people.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Source(_) => "model to start from",
+        }
+    }
+
+    fn digest(&self) -> &str {
+        match self {
+            Self::Checkpoint(point) => &point.digest,
+            Self::Source(digest) => digest,
+        }
+    }
+
+    /// Whether what comes is what was asked for.
+    fn is(&self, upload: &Upload) -> bool {
+        match (self, upload) {
+            (Self::Checkpoint(point), Upload::Checkpoint(checkpoint)) => {
+                (point.epoch, &point.digest) == (checkpoint.epoch, &checkpoint.digest)
+            }
+            (Self::Source(digest), Upload::Result(result)) => *digest == result.file.digest,
+            _ => false,
+        }
     }
 }
 
@@ -109,13 +155,11 @@ impl Artifacts {
         &self.target
     }
 
-    /// Stores the checkpoint of an attempt with the coordinator; `sent` learns how many bytes got on their way, at most in
+    /// Stores a file of an attempt with the coordinator; `sent` learns how many bytes got on their way, at most in
     /// any try.
     pub async fn put(&self, key: AttemptKey, file: &File, sent: &Arc<AtomicUsize>) -> Result<(), Trouble> {
-        let checkpoint =
-            Checkpoint { epoch: file.epoch, digest: file.digest.clone(), bytes: file.content.len() as u64 };
-        let header =
-            artifact_header(ArtifactHeader { incarnation: self.incarnation.clone(), key, checkpoint });
+        let (incarnation, upload) = (self.incarnation.clone(), file.upload.clone());
+        let header = artifact_header(ArtifactHeader { incarnation, key, upload });
         let (content, sent) = (Arc::clone(&file.content), Arc::clone(sent));
         let pieces = (0..content.len()).step_by(ARTIFACT_PIECE).map(move |start| {
             let end = content.len().min(start + ARTIFACT_PIECE);
@@ -129,16 +173,17 @@ impl Artifacts {
         Ok(())
     }
 
-    /// The checkpoint that an attempt starts from; its length and its digest are as they should be.
-    pub async fn get(&self, key: AttemptKey, point: &StartPoint) -> Result<Vec<u8>, Trouble> {
-        let (incarnation, wanted) = (self.incarnation.clone(), point.digest.clone());
-        let request = artifact_request(ArtifactRequest { incarnation, key, digest: wanted });
+    /// A file that an attempt starts from; its length and its digest are as they should be.
+    pub async fn get(&self, key: AttemptKey, wanted: &Wanted) -> Result<Vec<u8>, Trouble> {
+        let (incarnation, digest_wanted) = (self.incarnation.clone(), wanted.digest());
+        let request = ArtifactRequest { incarnation, key, digest: digest_wanted.to_owned() };
+        let request = artifact_request(request);
         let request = self.target.request(request);
         let mut chunks = self.target.client().await?.get_artifact(request).await?.into_inner();
-        let Checkpoint { epoch, digest: named, bytes } =
-            artifact_header_from(chunks.message().await?)?.checkpoint;
-        if (epoch, &named) != (point.epoch, &point.digest) {
-            return Err(Trouble::Failed(format!("another one came, {named} of epoch {epoch}")));
+        let upload = artifact_header_from(chunks.message().await?)?.upload;
+        let Artifact { digest: named, bytes } = upload.file();
+        if !wanted.is(&upload) {
+            return Err(Trouble::Failed(format!("another one came, {named}")));
         }
         if bytes > MAX_ARTIFACT {
             return Err(Trouble::Refused(format!("it has {bytes} bytes; at most {MAX_ARTIFACT} are taken")));
@@ -151,8 +196,8 @@ impl Artifacts {
         }
         tracker.finish()?;
         let found = digest(hash);
-        if found != point.digest {
-            return Err(Trouble::Failed(format!("its SHA-256 is {found}, not {}", point.digest)));
+        if found != digest_wanted {
+            return Err(Trouble::Failed(format!("its SHA-256 is {found}, not {digest_wanted}")));
         }
         Ok(content)
     }

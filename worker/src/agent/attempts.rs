@@ -7,13 +7,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use foldwise_shared::ids::AttemptKey;
+use foldwise_shared::artifact::{MAX_METRICS, is_metric};
+use foldwise_shared::ids::{AttemptKey, Epoch};
 use foldwise_shared::state::FailureClass;
+use foldwise_shared::value::ParamValue;
 use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
 
-use super::artifacts::Artifacts;
+use super::artifacts::{Artifacts, Wanted};
 use super::fetch::Fetch;
 use super::outbox::Report;
+use super::results::NewResult;
 use super::work::{Control, Draft, EpochReport, FoldWork, Objective, Outcome, Progress};
 
 /// What a training thread has to say.
@@ -22,6 +26,10 @@ pub enum Said {
     Report(Report),
     /// A checkpoint, after the epoch that was reported last.
     Checkpoint(Draft),
+    /// What it does now, which is no epoch.
+    Phase(String),
+    /// A result.
+    Result(NewResult),
 }
 
 /// What runs and what waits. What all threads say goes into one channel; an attempt runs until its
@@ -135,20 +143,22 @@ impl Attempts {
         }
     }
 
-    fn start(&self, work: FoldWork, control: Arc<Control>) {
+    fn start(&self, mut work: FoldWork, control: Arc<Control>) {
         let key = work.key;
         let objective = Arc::clone(&self.objective);
-        let fetch = work.start.clone().map(|point| Fetch::begin(self.artifacts.clone(), key, point));
+        let begin = |wanted| Fetch::begin(self.artifacts.clone(), key, wanted);
+        let source = work.study.source.clone().map(|digest| begin(Wanted::Source(digest)));
+        let start = work.start.clone().map(|point| begin(Wanted::Checkpoint(point)));
         let mut voice = Voice { key, said: self.said.clone(), control: Arc::clone(&control) };
         let body = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let start = match fetch.map(|fetch| fetch.wait(&control)) {
-                    None => None,
-                    Some(Ok(Some(file))) => Some(file),
-                    Some(Ok(None)) => return Outcome::Finished { stopped: true },
-                    Some(Err(message)) => {
-                        return error(format!("the checkpoint cannot be fetched: {message}"));
-                    }
+                work.source = match arrived(source, &control) {
+                    Ok(source) => source.map(Arc::new),
+                    Err(outcome) => return outcome,
+                };
+                let start = match arrived(start, &control) {
+                    Ok(start) => start,
+                    Err(outcome) => return outcome,
                 };
                 objective.run(&work, start, &control, &mut voice)
             }))
@@ -161,6 +171,16 @@ impl Attempts {
             let outcome = error(format!("the system gives no thread to train on: {refused}"));
             let _ = self.said.send((key, Said::Report(Report::End(outcome))));
         }
+    }
+}
+
+/// The file that is fetched, if one is; the attempt ends without it.
+fn arrived(fetch: Option<Fetch>, control: &Control) -> Result<Option<Vec<u8>>, Outcome> {
+    let Some(fetch) = fetch else { return Ok(None) };
+    match fetch.wait(control) {
+        Ok(Some(file)) => Ok(Some(file)),
+        Ok(None) => Err(Outcome::Finished { stopped: true }),
+        Err(message) => Err(error(message)),
     }
 }
 
@@ -179,7 +199,8 @@ impl Voice {
 }
 
 impl Progress for Voice {
-    fn epoch(&mut self, report: EpochReport) -> ControlFlow<()> {
+    fn epoch(&mut self, mut report: EpochReport) -> ControlFlow<()> {
+        keep_metrics(&mut report.metrics);
         let heard = self.say(Said::Report(Report::Epoch(report)));
         if heard && !self.control.ends_after_epoch() {
             ControlFlow::Continue(())
@@ -191,6 +212,32 @@ impl Progress for Voice {
     fn checkpoint(&mut self, draft: Draft) {
         self.say(Said::Checkpoint(draft));
     }
+
+    fn derived(&mut self, name: &str, value: ParamValue) {
+        self.say(Said::Report(Report::Derived { name: name.to_owned(), value }));
+    }
+
+    fn phase(&mut self, name: &str) {
+        self.say(Said::Phase(name.to_owned()));
+    }
+
+    fn artifact(&mut self, kind: &str, epoch: Option<Epoch>, content: Vec<u8>) {
+        self.say(Said::Result(NewResult { kind: kind.to_owned(), epoch, content }));
+    }
+}
+
+/// What cannot be stored is left out: a number that is none, a name that is none, more than fit.
+fn keep_metrics(metrics: &mut BTreeMap<String, f64>) {
+    metrics.retain(|_, value| value.is_finite());
+    let mut kept = 0;
+    metrics.retain(|name, _| {
+        kept += usize::from(is_metric(name));
+        let keep = is_metric(name) && kept <= MAX_METRICS;
+        if !keep {
+            warn!("the metric {name:?} is not stored: names have 1 to 32 of a-z, 0-9 and `_`, and an epoch has {MAX_METRICS}");
+        }
+        keep
+    });
 }
 
 fn error(message: String) -> Outcome {

@@ -1,4 +1,4 @@
-//! The ends of attempts that are not told yet, because a checkpoint must be stored before.
+//! The ends of attempts that are not told yet, because a checkpoint or results must be stored before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::work::Outcome;
 struct End {
     outcome: Outcome,
     deadline: Instant,
-    /// How much of its checkpoint had been sent when the deadline was set.
+    /// How much of its files had been sent when the deadline was set.
     sent: usize,
 }
 
@@ -34,6 +34,25 @@ impl Ends {
     /// Whether the fold of an attempt is complete with it.
     pub fn is_complete(&self, key: AttemptKey) -> bool {
         matches!(self.0.get(&key), Some(End { outcome: Outcome::Finished { stopped: false }, .. }))
+    }
+
+    /// Whether an attempt has ended as planned.
+    pub fn is_finished(&self, key: AttemptKey) -> bool {
+        matches!(self.0.get(&key), Some(End { outcome: Outcome::Finished { .. }, .. }))
+    }
+
+    /// The attempt ended in another way than it said, if its end is not told.
+    pub fn replace(&mut self, key: AttemptKey, outcome: Outcome) {
+        if let Some(end) = self.0.get_mut(&key) {
+            end.outcome = outcome;
+        }
+    }
+
+    /// The end of this attempt is not told before this time.
+    pub fn wait(&mut self, key: AttemptKey, deadline: Instant) {
+        if let Some(end) = self.0.get_mut(&key) {
+            end.deadline = deadline;
+        }
     }
 
     /// None is told before this time.

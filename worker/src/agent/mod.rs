@@ -7,6 +7,7 @@ mod attempts;
 mod ends;
 mod fetch;
 mod outbox;
+mod results;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use self::work::{
 use self::artifacts::Artifacts;
 use self::attempts::{Attempts, Said};
 use self::ends::Ends;
+use self::results::Results;
 use self::session::{Broken, Session};
 use self::uploads::Uploads;
 use self::wire::Told;
@@ -99,10 +101,12 @@ pub struct Agent {
     attempts: Attempts,
     outbox: Outbox,
     uploads: Uploads,
-    /// What has ended and is not told yet: a checkpoint must be there before.
+    results: Results,
+    /// What has ended and is not told yet: a checkpoint or results must be there before.
     ends: Ends,
     said: UnboundedReceiver<(AttemptKey, Said)>,
     uploaded: UnboundedReceiver<(AttemptKey, Epoch)>,
+    stored: UnboundedReceiver<(AttemptKey, Result<(), String>)>,
     grace: Duration,
     draining: bool,
     /// While draining: when running epochs had their time, and what has not ended goes back to its last checkpoint.
@@ -155,6 +159,7 @@ impl Agent {
     ) -> Self {
         let (sender, said) = unbounded_channel();
         let (done, uploaded) = unbounded_channel();
+        let (result_done, stored) = unbounded_channel();
         let target = Arc::new(target);
         let artifacts = Artifacts::new(Arc::clone(&target), identity.incarnation.clone());
         Self {
@@ -164,10 +169,12 @@ impl Agent {
             ack_log,
             device_use: None,
             outbox: Outbox::default(),
-            uploads: Uploads::new(artifacts, done),
+            uploads: Uploads::new(artifacts.clone(), done),
+            results: Results::new(artifacts, result_done),
             ends: Ends::default(),
             said,
             uploaded,
+            stored,
             grace: GRACE,
             draining: false,
             grace_ends: None,
@@ -226,6 +233,11 @@ impl Agent {
                     self.uploads.is_done(key, epoch);
                     self.tell_end_if_free(key, &link);
                 }
+                Some((key, stored)) = self.stored.recv() => {
+                    self.results.is_done(key, stored, self.outbox.acknowledged_epoch(key));
+                    self.fail_if_refused(key);
+                    self.tell_end_if_free(key, &link);
+                }
                 Ok(()) = shutdown.changed() => {
                     let asked = *shutdown.borrow_and_update();
                     match asked {
@@ -237,10 +249,15 @@ impl Agent {
                 // Without a coordinator there is nobody to tell either.
                 () = time::sleep_until(hold_ends.unwrap_or_else(Instant::now)), if hold_ends.is_some() && connected => {
                     for key in self.ends.overdue(Instant::now()) {
-                        if self.ends.gets_on(key, self.uploads.sent(key), Instant::now() + HOLD) {
+                        if self.ends.gets_on(key, self.sent(key), Instant::now() + HOLD) {
                             continue;
                         }
-                        warn!("the checkpoint of {key} is given up, and its end told");
+                        if self.ends.is_finished(key) && self.results.is_busy(key) {
+                            // Without them it is not finished; whoever has no patience with that takes the fold back.
+                            self.ends.wait(key, Instant::now() + HOLD);
+                            continue;
+                        }
+                        warn!("what {key} was to store is given up, and its end told");
                         self.tell_end(key, &link);
                     }
                 }
@@ -304,6 +321,7 @@ impl Agent {
                 if !after_epoch {
                     // Nobody goes on with it.
                     self.uploads.forget(key);
+                    self.results.forget(key);
                     self.tell_end(key, link);
                 }
             }
@@ -313,7 +331,12 @@ impl Agent {
                 {
                     log.epoch(key, &report)?;
                 }
-                self.uploads.acknowledged(key, self.outbox.acknowledged_epoch(key));
+                let acknowledged = self.outbox.acknowledged_epoch(key);
+                self.uploads.acknowledged(key, acknowledged);
+                self.results.acknowledged(key, acknowledged);
+            }
+            Told::ParamRecorded { key, name } => {
+                self.outbox.acknowledge_derived(key, &name);
             }
             Told::EndRecorded { key } => {
                 if let (Some(outcome), Some(log)) = (self.outbox.acknowledge_end(key), &mut self.ack_log) {
@@ -325,6 +348,7 @@ impl Agent {
                 self.attempts.revoke(key);
                 self.outbox.revoke(key);
                 self.uploads.forget(key);
+                self.results.forget(key);
                 self.ends.take(key);
             }
         }
@@ -355,6 +379,16 @@ impl Agent {
         match said {
             Said::Report(Report::End(outcome)) => self.end(key, outcome, interrupted, link),
             Said::Report(report) => self.say(key, report, link),
+            Said::Phase(name) => {
+                info!("{key}: {name}");
+                link.send(wire::phase(key, name));
+            }
+            Said::Result(_) if interrupted => {}
+            Said::Result(result) => {
+                let reported = self.outbox.reported_epoch(key);
+                self.results.offer(key, result, reported, self.outbox.acknowledged_epoch(key));
+                self.fail_if_refused(key);
+            }
             Said::Checkpoint(_) if interrupted => {}
             Said::Checkpoint(draft) => {
                 self.uploads.offer(key, draft, self.outbox.acknowledged_epoch(key));
@@ -362,28 +396,45 @@ impl Agent {
         }
     }
 
-    /// An attempt has ended. Where another is to go on from a checkpoint of it, that must be there before: with its end
-    /// acknowledged, the attempt is no more, and neither is its right to store one.
+    /// An attempt has ended. Where another is to go on from a checkpoint of it, that must be there before, and so must its
+    /// results: with its end acknowledged, the attempt is no more, and neither is its right to store something.
     fn end(&mut self, key: AttemptKey, outcome: Outcome, interrupted: bool, link: &Link) {
+        let outcome = self.results.refused(key).map_or(outcome, refused);
+        let results = self.results.is_busy(key);
         let wants = match &outcome {
-            Outcome::Finished { stopped: true } => !interrupted && self.uploads.is_busy(key, false),
-            Outcome::Finished { stopped: false } => self.uploads.is_busy(key, true),
+            Outcome::Finished { stopped: true } => {
+                !interrupted && (results || self.uploads.is_busy(key, false))
+            }
+            Outcome::Finished { stopped: false } => results || self.uploads.is_busy(key, true),
             Outcome::Failed { class, .. } => {
                 let hopeless = matches!(class, FailureClass::Diverged | FailureClass::Invalid);
-                !hopeless && self.uploads.is_busy(key, false)
+                results || !hopeless && self.uploads.is_busy(key, false)
             }
             Outcome::Declined { .. } => false,
         };
-        self.ends.put(key, outcome, Instant::now() + HOLD, self.uploads.sent(key));
+        self.ends.put(key, outcome, Instant::now() + HOLD, self.sent(key));
         if !wants {
             self.tell_end(key, link);
         }
     }
 
-    /// Tells of an end whose checkpoint has arrived, or will not.
+    /// How much of what an attempt stores has been sent: it changes while that gets on.
+    fn sent(&self, key: AttemptKey) -> usize {
+        self.uploads.sent(key).wrapping_add(self.results.sent(key))
+    }
+
+    /// A result that the coordinator does not take fails its attempt: trying again would end the same way.
+    fn fail_if_refused(&mut self, key: AttemptKey) {
+        if let Some(message) = self.results.refused(key) {
+            self.ends.replace(key, refused(message));
+            self.attempts.stop(key, false);
+        }
+    }
+
+    /// Tells of an end whose files have arrived, or will not.
     fn tell_end_if_free(&mut self, key: AttemptKey, link: &Link) {
         let complete = self.ends.is_complete(key);
-        if !self.uploads.is_busy(key, complete) {
+        if !self.uploads.is_busy(key, complete) && !self.results.is_busy(key) {
             self.tell_end(key, link);
         }
     }
@@ -392,6 +443,7 @@ impl Agent {
     fn tell_end(&mut self, key: AttemptKey, link: &Link) {
         if let Some(outcome) = self.ends.take(key) {
             self.uploads.forget(key);
+            self.results.forget(key);
             self.say(key, Report::End(outcome), link);
         }
     }
@@ -401,6 +453,7 @@ impl Agent {
             Report::Epoch(report) => {
                 debug!("{key} epoch {}: validation loss {}", report.epoch, report.validation_loss);
             }
+            Report::Derived { name, value } => info!("{key} has found {name} = {value}"),
             Report::End(Outcome::Finished { stopped }) => {
                 info!("{key} {}", if *stopped { "stopped" } else { "finished" });
             }
@@ -460,4 +513,9 @@ impl Agent {
         };
         let _ = time::timeout(HALT, ended).await;
     }
+}
+
+/// How an attempt ends of which a result is not taken.
+fn refused(message: &str) -> Outcome {
+    Outcome::Failed { class: FailureClass::Invalid, message: message.to_owned() }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foldwise_shared::ids::{AttemptKey, Epoch};
+use foldwise_shared::value::ParamValue;
 
 use super::work::{EpochReport, Outcome};
 
@@ -11,11 +12,19 @@ use super::work::{EpochReport, Outcome};
 pub enum Report {
     /// It finished an epoch.
     Epoch(EpochReport),
+    /// It found a param.
+    Derived {
+        /// Which.
+        name: String,
+        /// What it is.
+        value: ParamValue,
+    },
     /// It ended.
     End(Outcome),
 }
 
-/// The reports that are owed. It is bounded by what is leased: an attempt has one for each epoch and one for its end.
+/// The reports that are owed. It is bounded by what is leased: an attempt has one for each epoch and each param that it
+/// finds, and one for its end.
 #[derive(Debug, Default)]
 pub struct Outbox {
     owed: VecDeque<(AttemptKey, Report)>,
@@ -38,6 +47,15 @@ impl Outbox {
         let last = self.acknowledged.entry(key).or_default();
         *last = (*last).max(epoch);
         Some(report)
+    }
+
+    /// A param is durable, with this value or with one that came before; false if it was not owed.
+    pub fn acknowledge_derived(&mut self, key: AttemptKey, param: &str) -> bool {
+        let before = self.owed.len();
+        self.owed.retain(|(owner, report)| {
+            !(*owner == key && matches!(report, Report::Derived { name, .. } if name == param))
+        });
+        self.owed.len() < before
     }
 
     /// The end of an attempt is durable, so nothing of it is owed any more; gives the end if it was owed.
@@ -70,6 +88,15 @@ impl Outbox {
         self.acknowledged.get(&key).copied().unwrap_or_default()
     }
 
+    /// The last epoch of an attempt that was pushed or acknowledged; 0 if there is none.
+    pub fn reported_epoch(&self, key: AttemptKey) -> Epoch {
+        let owed = self.owed.iter().filter_map(|(owner, report)| match report {
+            Report::Epoch(report) if *owner == key => Some(report.epoch),
+            _ => None,
+        });
+        owed.max().unwrap_or_default().max(self.acknowledged_epoch(key))
+    }
+
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
@@ -95,6 +122,7 @@ mod tests {
             validation_loss,
             learning_rate: 1e-3,
             seconds: 1.0,
+            metrics: BTreeMap::new(),
         })
     }
 

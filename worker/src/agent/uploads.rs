@@ -153,7 +153,9 @@ async fn send(
             continue;
         };
         let epoch = draft.epoch;
-        let made = spawn_blocking(move || (draft.write)().map(|content| File::new(epoch, content))).await;
+        let made =
+            spawn_blocking(move || (draft.write)().map(|content| (epoch, File::checkpoint(epoch, content))))
+                .await;
         match made {
             Ok(Ok(file)) => patiently(&artifacts, key, &file, &next).await,
             Ok(Err(error)) => warn!("{key} has no checkpoint after epoch {epoch}: {error}"),
@@ -166,26 +168,26 @@ async fn send(
 }
 
 /// Until it is stored, refused, or a newer one waits.
-async fn patiently(artifacts: &Artifacts, key: AttemptKey, file: &File, next: &Next) {
+async fn patiently(artifacts: &Artifacts, key: AttemptKey, (epoch, file): &(Epoch, File), next: &Next) {
     next.sent.store(0, Ordering::Relaxed);
     let mut failed = 0;
     loop {
         let trouble = match artifacts.put(key, file, &next.sent).await {
             Ok(()) => {
-                debug!("the checkpoint of {key} after epoch {} is stored", file.epoch);
+                debug!("the checkpoint of {key} after epoch {epoch} is stored");
                 return;
             }
             Err(trouble) => trouble,
         };
         let reason = trouble.message();
         if matches!(trouble, Trouble::Refused(_)) {
-            info!("the coordinator takes no checkpoint of {key} after epoch {}: {reason}", file.epoch);
+            info!("the coordinator takes no checkpoint of {key} after epoch {epoch}: {reason}");
             return;
         }
         if failed == 0 {
-            warn!("the checkpoint of {key} after epoch {} is not stored: {reason}; trying again", file.epoch);
+            warn!("the checkpoint of {key} after epoch {epoch} is not stored: {reason}; trying again");
         } else {
-            debug!("the checkpoint of {key} after epoch {} is not stored: {reason}", file.epoch);
+            debug!("the checkpoint of {key} after epoch {epoch} is not stored: {reason}");
         }
         let delay = artifacts.target().patience.delay(failed, random());
         failed = failed.saturating_add(1);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, device_use, failure, params_from};
+use foldwise_proto::convert::{
+    WireError, attempt_key, attempt_key_from, device_use, failure, params_from, value,
+};
 use foldwise_proto::v1::{
     self, ack::What, assign::Work, from_worker::Message as From, to_worker::Message as To,
 };
@@ -46,6 +48,13 @@ pub enum Told {
         /// The epoch.
         epoch: Epoch,
     },
+    /// A param that an attempt found is durable, with this value or with an earlier one.
+    ParamRecorded {
+        /// The attempt.
+        key: AttemptKey,
+        /// The param.
+        name: String,
+    },
     /// The end of an attempt is durable.
     EndRecorded {
         /// The attempt.
@@ -69,7 +78,11 @@ pub fn report(key: AttemptKey, report: &Report) -> v1::FromWorker {
             validation_loss: report.validation_loss,
             learning_rate: report.learning_rate,
             seconds: report.seconds,
+            metrics: report.metrics,
         }),
+        Report::Derived { name, value: found } => {
+            From::Derived(v1::Derived { key, name, value: Some(value(&found)) })
+        }
         Report::End(Outcome::Finished { stopped }) => From::Finished(v1::Finished { key, stopped }),
         Report::End(Outcome::Failed { class, message }) => {
             From::Failed(v1::Failed { key, failure: failure(class), message })
@@ -81,6 +94,11 @@ pub fn report(key: AttemptKey, report: &Report) -> v1::FromWorker {
 /// How many attempts the worker can run side by side, those that run included.
 pub fn ready(slots: u32) -> v1::FromWorker {
     message(From::Ready(v1::Ready { slots }))
+}
+
+/// What an attempt does that is no epoch.
+pub fn phase(key: AttemptKey, name: String) -> v1::FromWorker {
+    message(From::Phase(v1::Phase { key: Some(attempt_key(key)), name }))
 }
 
 /// A sign of life, with how busy the device is.
@@ -124,6 +142,7 @@ impl TryFrom<v1::ToWorker> for Told {
                 let key = attempt_key_from(ack.key)?;
                 match ack.what.ok_or(WireError::Missing("what"))? {
                     What::Epoch(epoch) => Self::EpochRecorded { key, epoch: Epoch(epoch) },
+                    What::Param(name) => Self::ParamRecorded { key, name },
                     What::End(_) => Self::EndRecorded { key },
                 }
             }
@@ -133,8 +152,12 @@ impl TryFrom<v1::ToWorker> for Told {
 }
 
 fn train_folds(folds: v1::TrainFolds) -> Result<Told, WireError> {
-    let v1::TrainFolds { lease: _, tasks, spec, data_digest, splits_digest, images } = folds;
-    let study = Arc::new(StudyWork { spec, data_digest, splits_digest, images });
+    let v1::TrainFolds { lease: _, tasks, spec, data_digest, splits_digest, images, source } = folds;
+    if !source.is_empty() && !is_digest(&source) {
+        return Err(WireError::wrong("source", "the model to start from is named by its SHA-256"));
+    }
+    let source = Some(source).filter(|source| !source.is_empty());
+    let study = Arc::new(StudyWork { spec, data_digest, splits_digest, images, source });
     let mut usable = Vec::new();
     let mut unusable = Vec::new();
     for task in tasks {
@@ -165,7 +188,7 @@ fn fold(
         }
     };
     let params = params_from(params).map_err(|error| error.to_string())?;
-    Ok(FoldWork { key, study: Arc::clone(study), params, seed, start })
+    Ok(FoldWork { key, study: Arc::clone(study), params, seed, start, source: None })
 }
 
 #[cfg(test)]

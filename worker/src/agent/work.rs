@@ -1,12 +1,13 @@
 //! The seam between the agent and whatever trains: what is to be done, how it may be stopped, how it may end.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use foldwise_shared::ids::{AttemptKey, Epoch};
 use foldwise_shared::state::FailureClass;
-use foldwise_shared::value::Params;
+use foldwise_shared::value::{ParamValue, Params};
 
 /// What the folds of one lease have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct StudyWork {
     pub splits_digest: String,
     /// Training images in use.
     pub images: u64,
+    /// SHA-256 of the model that its training starts from.
+    pub source: Option<String>,
 }
 
 /// One fold to train.
@@ -34,6 +37,9 @@ pub struct FoldWork {
     pub seed: u64,
     /// The checkpoint to go on from; none for a start with the first epoch.
     pub start: Option<StartPoint>,
+    /// The model that the study starts from, whole and checked against its digest; there when the objective runs, if the
+    /// study names one.
+    pub source: Option<Arc<Vec<u8>>>,
 }
 
 /// A checkpoint that lies with the coordinator.
@@ -56,7 +62,7 @@ pub struct Draft {
 }
 
 /// What one epoch came to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EpochReport {
     /// The epoch, from 1.
     pub epoch: Epoch,
@@ -68,6 +74,8 @@ pub struct EpochReport {
     pub learning_rate: f64,
     /// How long it took.
     pub seconds: f64,
+    /// What else was measured, by its name: `[a-z0-9_]{1,32}`, at most 16. What is not finite is not stored.
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// How an attempt ended.
@@ -116,6 +124,18 @@ pub trait Progress {
 
     /// A checkpoint was made, after the epoch that was reported last.
     fn checkpoint(&mut self, draft: Draft);
+
+    /// A param was found by the training itself, before the first epoch: it is a param of the trial from now on, which the
+    /// other folds and the next attempts get among theirs. The first value that is recorded stays.
+    fn derived(&mut self, name: &str, value: ParamValue);
+
+    /// Something long begins that is no epoch, named in a word or two (`range test`). The attempt is not taken for hung until
+    /// an hour has passed without an epoch or another phase.
+    fn phase(&mut self, name: &str);
+
+    /// A result to store beside the trial: of this kind, `[a-z0-9-]{1,32}`, after this epoch or of the whole attempt. One of
+    /// the same kind and epoch takes the place of the one before. The attempt ends only when all of them are stored.
+    fn artifact(&mut self, kind: &str, epoch: Option<Epoch>, bytes: Vec<u8>);
 }
 
 /// Tells a running attempt to stop; it only ever gets more urgent.

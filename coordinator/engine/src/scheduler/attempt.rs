@@ -13,7 +13,7 @@ use crate::pruner::Standing;
 impl Scheduler {
     /// Whether `key` names an open attempt of the worker behind `session`. Renews the worker's leases; a message of
     /// a dead attempt is answered with Revoked, one of a replaced stream with nothing.
-    fn is_open(&mut self, session: SessionId, key: AttemptKey) -> bool {
+    pub(super) fn is_open(&mut self, session: SessionId, key: AttemptKey) -> bool {
         self.heard(session);
         let Some(worker) = self.worker_of(session) else { return false };
         let open = worker.attempts.contains(&key);
@@ -51,9 +51,10 @@ impl Scheduler {
         if let Some(worker) = self.worker_of(session) {
             worker.trained.insert(key.study);
         }
+        let epoch = report.epoch;
         self.record_epoch(key, report);
         self.judge_epoch(key, true);
-        self.send(session, ToWorker::EpochRecorded { key, epoch: report.epoch });
+        self.send(session, ToWorker::EpochRecorded { key, epoch });
     }
 
     /// Records an epoch that is later than all of its fold before.
@@ -83,6 +84,7 @@ impl Scheduler {
             seconds: finite(report.seconds),
             diverged: validation_loss.is_none(),
             at: self.now,
+            metrics: report.metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
         };
         self.write(Write::Epoch { study: key.study, record, worker });
     }
@@ -119,7 +121,7 @@ impl Scheduler {
     }
 
     pub(super) fn end_as_planned(&mut self, key: AttemptKey, stopped: bool) {
-        let Some(study) = self.studies.get_mut(&key.study) else { return };
+        let Some(study) = self.studies.get(&key.study) else { return };
         let Some(trial) = study.active.get(&key.trial) else { return };
         let Some(fold) = trial.folds.get(key.fold.0 as usize) else { return };
         if stopped || trial.ending.is_some() {
@@ -129,6 +131,11 @@ impl Scheduler {
             self.after_stop(key);
             return;
         }
+        if self.found_nothing(key) {
+            return;
+        }
+        let Some(study) = self.studies.get(&key.study) else { return };
+        let Some(fold) = study.fold(key) else { return };
         let best = fold.best(&study.spec).filter(|_| study.spec.is_external() || !fold.has_diverged());
         let Some((value, best_epoch)) = best else {
             let (class, message) = if fold.curve.is_empty() {

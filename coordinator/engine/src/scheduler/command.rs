@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldwise_shared::artifact::ResultFile;
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::external::{Asked, TrialNow};
@@ -13,7 +14,7 @@ use foldwise_shared::ids::{
 use foldwise_shared::record::EpochRecord;
 use foldwise_shared::spec::{BudgetSection, StudySpec};
 use foldwise_shared::state::{AttemptState, FailureClass, Origin, StudyState, TrialState};
-use foldwise_shared::value::Params;
+use foldwise_shared::value::{ParamValue, Params};
 
 use super::event::{DataInfo, NewStudy, WorkerInfo};
 use super::refusal::Refusal;
@@ -42,6 +43,15 @@ pub enum Command {
     },
     /// The answer to [`super::Event::Ask`] and the others that have one, at most one an event.
     Reply(Result<Answer, Refusal>),
+    /// Watchers may know: an attempt does something long that is no epoch. It is recorded nowhere.
+    Phase {
+        /// The attempt.
+        key: AttemptKey,
+        /// The worker's name.
+        worker: String,
+        /// What, in a word or two.
+        name: String,
+    },
     /// After [`super::Event::Drain`]: nothing runs any more.
     Drained,
 }
@@ -238,6 +248,26 @@ pub enum Write {
         /// When.
         at: Millis,
     },
+    /// A fold has a result, in the place of one of the same kind and epoch. It stays for as long as its study does.
+    Result {
+        /// The attempt that made it.
+        key: AttemptKey,
+        /// What was stored.
+        result: ResultFile,
+        /// When.
+        at: Millis,
+    },
+    /// A trial has one more param, which it did not have before.
+    Derived {
+        /// The attempt that found it.
+        key: AttemptKey,
+        /// The param.
+        name: String,
+        /// What it is.
+        value: ParamValue,
+        /// When.
+        at: Millis,
+    },
     /// The checkpoint of a fold is not needed any more.
     CheckpointDropped {
         /// The study.
@@ -289,6 +319,13 @@ pub enum ToWorker {
         key: AttemptKey,
         /// The epoch.
         epoch: Epoch,
+    },
+    /// A param of the trial is durable, with the value that an attempt said or with one that came before.
+    ParamRecorded {
+        /// The attempt.
+        key: AttemptKey,
+        /// The param.
+        name: String,
     },
     /// The end of an attempt is durable.
     EndRecorded {

@@ -1,6 +1,7 @@
 //! Who trains what next: free slots, the queue of folds, and new trials.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, SessionId, StudyId, TrialNumber};
 use foldwise_shared::seed::fold_seed;
@@ -203,6 +204,7 @@ impl Scheduler {
             incarnation: incarnation.to_owned(),
             start,
             pace: Pace::new(now, holder.trained.contains(&place.study)),
+            kinds: BTreeSet::new(),
             expired: false,
             stopping: None,
         });

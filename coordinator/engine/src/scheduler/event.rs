@@ -1,13 +1,15 @@
 //! What the scheduler is told.
 
+use foldwise_shared::artifact::{Artifact, ResultFile};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::device::DeviceUse;
 use foldwise_shared::external::{Told, TrialReport};
 use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{AttemptKey, Epoch, LeaseId, SessionId, StudyId, TrialNumber};
+use foldwise_shared::record::Metrics;
 use foldwise_shared::spec::{Extension, StudySpec};
 use foldwise_shared::state::FailureClass;
-use foldwise_shared::value::Params;
+use foldwise_shared::value::{ParamValue, Params};
 
 use super::snapshot::StudySnapshot;
 use super::steer::RecordedTrial;
@@ -55,6 +57,37 @@ pub enum Event {
         key: AttemptKey,
         /// What was stored.
         checkpoint: Checkpoint,
+    },
+    /// A result of an attempt lies among the artifacts, whole. Has a [`super::Command::Reply`], as a checkpoint has.
+    Result {
+        /// The worker's incarnation.
+        incarnation: String,
+        /// The attempt.
+        key: AttemptKey,
+        /// What was stored.
+        result: ResultFile,
+        /// The digest of the one of the same kind and epoch that it replaces, as the record has it.
+        before: Option<String>,
+    },
+    /// An attempt found a param of its trial.
+    Derived {
+        /// Its stream.
+        session: SessionId,
+        /// The attempt.
+        key: AttemptKey,
+        /// The param.
+        name: String,
+        /// What it is.
+        value: ParamValue,
+    },
+    /// An attempt does something long that is no epoch.
+    Phase {
+        /// Its stream.
+        session: SessionId,
+        /// The attempt.
+        key: AttemptKey,
+        /// What, in a word or two.
+        name: String,
     },
     /// A worker finished an epoch.
     Epoch {
@@ -231,6 +264,11 @@ pub struct NewStudy {
     pub spec_text: String,
     /// The data it is about.
     pub data: DataInfo,
+    /// The study that it came from.
+    pub parent: Option<StudyId>,
+    /// The model that its training starts from, as `source.model` of its spec names it; it stays among the artifacts for as
+    /// long as the study does.
+    pub source: Option<Artifact>,
 }
 
 /// The data of a study; nothing at all for an external objective.
@@ -260,7 +298,7 @@ pub struct WorkerInfo {
 }
 
 /// What a worker measured in an epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EpochReport {
     /// The epoch, from 1.
     pub epoch: Epoch,
@@ -272,4 +310,6 @@ pub struct EpochReport {
     pub learning_rate: f64,
     /// How long it took.
     pub seconds: f64,
+    /// What else it measured.
+    pub metrics: Metrics,
 }

@@ -7,6 +7,7 @@ mod check;
 
 use foldwise_shared::external::{Asked, Told, TrialNow, TrialReport};
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, StudyId, TrialNumber};
+use foldwise_shared::record::Metrics;
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
@@ -129,6 +130,7 @@ impl Scheduler {
             validation_loss: report.value,
             learning_rate: unknown,
             seconds: unknown,
+            metrics: Metrics::new(),
         };
         self.record_epoch(key, epoch);
         // Where the fold is over anyway, a stop would save nothing of it.

@@ -9,6 +9,7 @@ mod attempt;
 mod census;
 mod checkpoint;
 mod command;
+mod derived;
 mod dispatch;
 mod ending;
 mod enqueue;
@@ -18,6 +19,7 @@ mod fleet;
 mod pace;
 mod refusal;
 mod restore;
+mod result;
 mod room;
 mod snapshot;
 mod steer;
@@ -116,6 +118,12 @@ impl Scheduler {
                 let answer = self.keep_checkpoint(&incarnation, key, checkpoint);
                 self.reply(answer);
             }
+            Event::Result { incarnation, key, result, before } => {
+                let answer = self.keep_result(&incarnation, key, result, before);
+                self.reply(answer);
+            }
+            Event::Derived { session, key, name, value } => self.derived(session, key, name, value),
+            Event::Phase { session, key, name } => self.phase(session, key, name),
             Event::Epoch { session, key, report } => self.epoch(session, key, report),
             Event::Finished { session, key, stopped } => self.finished(session, key, stopped),
             Event::Failed { session, key, class, message } => self.failed(session, key, class, message),

@@ -4,13 +4,15 @@ use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis, SessionId};
 use foldwise_shared::state::FailureClass;
 
 use super::Scheduler;
-use super::command::ToWorker;
+use super::command::{Command, ToWorker};
 use super::study::Study;
 
 /// An epoch may take this many times as long as the slowest before it.
 const FACTOR: i64 = 20;
 /// And so long in any case.
 const LEAST_MS: i64 = 5 * 60_000;
+/// And so long for something that is no epoch, and what comes after it.
+const PHASE_MS: i64 = 60 * 60_000;
 /// And so long for the first epoch of a study on a worker: data is fetched, a device wakes up.
 const FIRST_MS: i64 = 60 * 60_000;
 
@@ -21,6 +23,8 @@ pub(super) struct Pace {
     progress_at: Millis,
     /// The longest epoch that it reported, in milliseconds; 0 if none.
     slowest_ms: i64,
+    /// It is at something that is no epoch, or was since its last one.
+    phase: bool,
     /// Its worker has trained an epoch of the study before: there is nothing to fetch first.
     warm: bool,
 }
@@ -33,13 +37,25 @@ pub(super) fn pace_ms(seconds: f64) -> i64 {
 
 impl Pace {
     pub fn new(now: Millis, warm: bool) -> Self {
-        Self { progress_at: now, slowest_ms: 0, warm }
+        Self { progress_at: now, slowest_ms: 0, phase: false, warm }
     }
 
     /// An epoch was reported.
     pub fn progressed(&mut self, now: Millis, seconds: f64) {
         self.progress_at = now;
+        self.phase = false;
         self.slowest_ms = self.slowest_ms.max(pace_ms(seconds));
+    }
+
+    /// Something came of it that is no epoch.
+    pub fn lives(&mut self, now: Millis) {
+        self.progress_at = now;
+    }
+
+    /// Something begins that is no epoch: nobody knows how long that takes.
+    pub fn phase(&mut self, now: Millis) {
+        self.progress_at = now;
+        self.phase = true;
     }
 
     /// The coordinator was away, and what was reported meanwhile is still to be read.
@@ -52,6 +68,7 @@ impl Pace {
         let known = if self.warm { study.slowest_ms } else { 0 };
         let slowest = self.slowest_ms.max(known);
         let patience = if slowest == 0 { FIRST_MS } else { slowest.saturating_mul(FACTOR).max(LEAST_MS) };
+        let patience = if self.phase { patience.max(PHASE_MS) } else { patience };
         self.progress_at.plus(patience)
     }
 }
@@ -88,6 +105,29 @@ impl Scheduler {
             }
             self.give_back(key, FailureClass::Lost, &message);
         }
+    }
+
+    /// An attempt has something to show that is no epoch.
+    pub(super) fn progressed(&mut self, key: AttemptKey) {
+        let now = self.now;
+        let fold = self.studies.get_mut(&key.study).and_then(|study| study.fold_mut(key));
+        if let Some(open) = fold.and_then(|fold| fold.open.as_mut()) {
+            open.pace.lives(now);
+        }
+    }
+
+    /// An attempt begins something long that is no epoch.
+    pub(super) fn phase(&mut self, session: SessionId, key: AttemptKey, name: String) {
+        if !self.is_open(session, key) {
+            return;
+        }
+        let now = self.now;
+        let fold = self.studies.get_mut(&key.study).and_then(|study| study.fold_mut(key));
+        if let Some(open) = fold.and_then(|fold| fold.open.as_mut()) {
+            open.pace.phase(now);
+        }
+        let worker = self.worker_of(session).map(|worker| worker.info.name.clone()).unwrap_or_default();
+        self.sends.push(Command::Phase { key, worker, name });
     }
 
     /// An attempt that made no progress has ended after all.

@@ -1,5 +1,7 @@
 //! Rebuilds the scheduler from what the store knows.
 
+use std::collections::BTreeSet;
+
 use foldwise_shared::ids::{AttemptKey, FoldIndex, Millis, TrialNumber};
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 
@@ -100,7 +102,8 @@ impl Scheduler {
                     study.reserved += planned.saturating_sub(recorded);
                     let stopping = trial.ending.map(|_| StopOrder::Now);
                     let (start, pace) = (holder.start_epoch, Pace::new(self.now, false));
-                    Open { attempt, incarnation, start, pace, expired: false, stopping }
+                    let kinds = BTreeSet::new();
+                    Open { attempt, incarnation, start, pace, kinds, expired: false, stopping }
                 });
                 if holder.is_some() && fold.state == TrialState::Waiting {
                     expired.push(key);

@@ -9,6 +9,7 @@ use foldwise_shared::value::Params;
 
 use super::Scheduler;
 use super::command::{Answer, Command, ToWorker, Write};
+use super::derived::without_derived;
 use super::enqueue::GONE;
 use super::refusal::{Refusal, RefusalKind};
 use super::snapshot::StudySnapshot;
@@ -113,7 +114,8 @@ impl Scheduler {
                 ));
             }
         }
-        let suggestion = self.open_to_trials(id)?.checked(found.params)?;
+        let study = self.open_to_trials(id)?;
+        let suggestion = study.checked(without_derived(&study.spec, found.params))?;
         let Some(trial) = self.add_child(id, suggestion, Some(number)) else {
             return RefusalKind::WrongState.because(GONE);
         };

@@ -1,6 +1,6 @@
 //! The scheduler's picture of a study: its unfinished trials, its peers and its budget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldwise_shared::checkpoint::Checkpoint;
@@ -70,6 +70,8 @@ pub(super) struct Open {
     /// The epoch it started after.
     pub start: Epoch,
     pub pace: Pace,
+    /// The kinds of results that it has stored since this coordinator started.
+    pub kinds: BTreeSet<String>,
     /// Its worker fell silent: the fold may be leased again, and until then the worker may come back.
     pub expired: bool,
     /// It was told to stop.
@@ -270,14 +272,17 @@ impl Study {
     }
 
     /// The waiting folds whose epochs are left in the budget, in the order in which they are leased: of the oldest trial the
-    /// lowest. With `apart`, only folds of trials of which no other fold is in training.
+    /// lowest; the first alone while it is to find a param for the others. With `apart`, only folds of trials of which no other fold is in training.
     pub fn waiting(&self, apart: bool) -> impl Iterator<Item = (TrialNumber, FoldIndex)> {
         let may_run = move |trial: &Trial| {
             trial.ending.is_none() && !(apart && trial.folds.iter().any(Fold::is_training))
         };
         self.active.iter().filter(move |(_, trial)| may_run(trial)).flat_map(move |(number, trial)| {
-            let waits =
-                |(_, fold): &(FoldIndex, &Fold)| fold.state == TrialState::Waiting && self.can_afford(fold);
+            let finding = trial.is_finding(&self.spec);
+            let waits = move |(index, fold): &(FoldIndex, &Fold)| {
+                let ready = !finding || *index == FoldIndex(0);
+                ready && fold.state == TrialState::Waiting && self.can_afford(fold)
+            };
             (0..).map(FoldIndex).zip(&trial.folds).filter(waits).map(|(fold, _)| (*number, fold))
         })
     }

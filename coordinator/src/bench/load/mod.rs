@@ -292,7 +292,7 @@ impl LoadStudy {
         let name = format!("load-{}", uuid::Uuid::new_v4().simple());
         let (endpoint, bearer) = (endpoint.clone(), bearer.clone());
         let mut study = Self { name, epochs: 0, endpoint, bearer };
-        let request = CreateStudyRequest { spec: study.text(), overrides: plan.sets.clone() };
+        let request = CreateStudyRequest { spec: study.text(), overrides: plan.sets.clone(), parent: None };
         let made = study.call(async |client, request| client.create_study(request).await, request).await?;
         let spec = StudySpec::from_json(&made.spec)
             .map_err(|error| BenchError::Coordinator(format!("the study came back wrong: {error}")))?;

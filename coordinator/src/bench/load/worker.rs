@@ -211,7 +211,8 @@ impl Worker<'_> {
                 self.counts.folds.fetch_add(1, Ordering::Relaxed);
                 self.fold = None;
             }
-            None => {}
+            // No study of the load has params that are found.
+            Some(What::Param(_)) | None => {}
         }
     }
 
@@ -234,6 +235,7 @@ impl Worker<'_> {
             validation_loss: loss,
             learning_rate: 1e-3,
             seconds: 1.0,
+            metrics: Default::default(),
         }));
         if epoch == epochs {
             self.send(From::Finished(v1::Finished { key, stopped: false }));

@@ -25,7 +25,12 @@ pub(super) fn line(view: &View, event: &StudyEvent, verbose: bool) -> Option<Str
             let seconds = record.seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
             format!("trial {} fold {} epoch {}: {loss}{seconds}", record.trial, record.fold, record.epoch)
         }
-        StudyEvent::AttemptStarted { .. } | StudyEvent::Epoch { .. } => return None,
+        StudyEvent::PhaseBegan { trial, fold, name, .. } if verbose => {
+            format!("trial {trial} fold {fold}: {name}")
+        }
+        StudyEvent::AttemptStarted { .. } | StudyEvent::Epoch { .. } | StudyEvent::PhaseBegan { .. } => {
+            return None;
+        }
         StudyEvent::AttemptStopped { trial, fold, worker } if verbose => {
             format!("trial {trial} fold {fold}: stopped on {worker}")
         }

@@ -55,6 +55,8 @@ pub(super) struct Task {
     pub trial: TrialNumber,
     pub fold: FoldIndex,
     pub epoch: Epoch,
+    /// What it does that is no epoch.
+    pub phase: Option<String>,
     pub loss: Option<f64>,
     pub best: Option<f64>,
     pub stopping: bool,
@@ -98,6 +100,9 @@ impl View {
                 self.end_task(worker, *trial, *fold);
                 self.task(worker, *trial, *fold);
             }
+            StudyEvent::PhaseBegan { trial, fold, worker, name, .. } => {
+                self.task(worker, *trial, *fold).phase = Some(name.clone());
+            }
             StudyEvent::Epoch { record, worker } => self.on_epoch(record, worker),
             StudyEvent::FoldFinished { trial, fold, worker, .. }
             | StudyEvent::AttemptStopped { trial, fold, worker }
@@ -118,6 +123,7 @@ impl View {
         let direction = self.direction;
         let task = self.task(worker, record.trial, record.fold);
         task.epoch = record.epoch;
+        task.phase = None;
         task.loss = record.validation_loss;
         if let Some(loss) = record.validation_loss
             && task.best.is_none_or(|best| direction.is_better(loss, best))
@@ -146,7 +152,8 @@ impl View {
         let tasks = &mut self.workers.entry(worker.to_owned()).or_default().tasks;
         let at =
             tasks.iter().position(|task| (task.trial, task.fold) == (trial, fold)).unwrap_or_else(|| {
-                tasks.push(Task { trial, fold, epoch: Epoch(0), loss: None, best: None, stopping: false });
+                let (epoch, phase, loss, best) = (Epoch(0), None, None, None);
+                tasks.push(Task { trial, fold, epoch, phase, loss, best, stopping: false });
                 tasks.len() - 1
             });
         &mut tasks[at]
@@ -242,6 +249,9 @@ impl View {
         if let Some(best) = task.best {
             text.push_str(&format!(" best {}", short(best)));
         }
+        if let Some(phase) = &task.phase {
+            text.push_str(&format!(" ({phase})"));
+        }
         if task.stopping {
             text.push_str(" stopping");
         }
@@ -290,6 +300,8 @@ mod tests {
             view.on_event(&samples::epoch_event(5, 1, epoch, loss, "w0"));
         }
         assert_eq!(line_of(&view, "w0"), "trial 5 fold 1 epoch 3/8 loss 0.06 best 0.05");
+        view.on_event(&samples::phase(5, 1, "t-SNE", "w0"));
+        assert_eq!(line_of(&view, "w0"), "trial 5 fold 1 epoch 3/8 loss 0.06 best 0.05 (t-SNE)");
         view.on_event(&samples::epoch_event(5, 1, 4, None, "w0"));
         assert_eq!(line_of(&view, "w0"), "trial 5 fold 1 epoch 4/8 best 0.05");
         view.on_event(&samples::fold_finished(5, 1, "w0", 0.05));

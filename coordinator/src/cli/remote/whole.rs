@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use foldwise_proto::MAX_ARTIFACT;
-use foldwise_proto::convert::{artifacts_from, metrics_from};
+use foldwise_proto::convert::{artifacts_from, metric_records_from};
 use foldwise_proto::v1::{
     FetchArtifactRequest, GetTrialRequest, GetTrialResponse, ListArtifactsRequest, StudyRequest,
 };
@@ -95,6 +95,6 @@ impl Remote {
     pub fn metrics(&self, study: &str, trial: TrialNumber) -> Result<Vec<MetricRecord>, CliError> {
         let request = GetTrialRequest { study: study.to_owned(), number: trial.0 };
         let response = self.call(async |client| client.get_metrics(request).await)?;
-        metrics_from(response).map_err(|error| self.garbled(error))
+        metric_records_from(response).map_err(|error| self.garbled(error))
     }
 }

@@ -1,5 +1,6 @@
 //! Trials and epochs one by one, as rows of CSV or lines of JSON: what an export of any size is made of.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use csv::Writer;
@@ -120,8 +121,17 @@ impl<W: Write> EpochRows<W> {
 }
 
 pub(super) fn curve<W: Write>(records: &[EpochRecord], csv: &mut Writer<W>) -> csv::Result<()> {
-    csv.write_record(EPOCH)?;
-    records.iter().try_for_each(|record| csv.write_record(epoch(record)))
+    let metrics = metric_names(records);
+    csv.write_record(EPOCH.into_iter().chain(metrics.iter().copied()))?;
+    records.iter().try_for_each(|record| {
+        let measured = metrics.iter().map(|name| optional(&record.metrics.get(*name)));
+        csv.write_record(epoch(record).into_iter().chain(measured))
+    })
+}
+
+/// The metrics that any of these epochs has, by name.
+pub(super) fn metric_names(records: &[EpochRecord]) -> BTreeSet<&str> {
+    records.iter().flat_map(|record| record.metrics.keys().map(String::as_str)).collect()
 }
 
 fn epoch(record: &EpochRecord) -> [String; 10] {

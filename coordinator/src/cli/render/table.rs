@@ -15,6 +15,7 @@ use foldwise_shared::split::Scheme;
 use foldwise_shared::state::TrialState;
 use foldwise_shared::value::short;
 
+use super::rows::metric_names;
 use super::{Answer, bench, fleet, hindsight, moment, span};
 use crate::cli::data::{DataSummary, FetchedRow};
 
@@ -295,7 +296,9 @@ pub(in crate::cli) fn best(study: &StudyRecord, record: &TrialRecord) -> String 
 }
 
 fn curve(records: &[EpochRecord]) -> String {
-    let mut grid = Grid::new(&[
+    let metrics = metric_names(records);
+    let measured: Vec<String> = metrics.iter().map(|name| format!(">{name}")).collect();
+    let mut columns = vec![
         ">trial",
         ">fold",
         ">attempt",
@@ -304,12 +307,14 @@ fn curve(records: &[EpochRecord]) -> String {
         ">validation loss",
         ">learning rate",
         ">seconds",
-    ]);
+    ];
+    columns.extend(measured.iter().map(String::as_str));
+    let mut grid = Grid::new(&columns);
     for record in records {
         let loss = |loss: Option<f64>| {
             if record.diverged && loss.is_none() { "diverged".into() } else { number(loss) }
         };
-        grid.row([
+        let known = [
             record.trial.to_string(),
             record.fold.to_string(),
             record.attempt.to_string(),
@@ -318,7 +323,10 @@ fn curve(records: &[EpochRecord]) -> String {
             loss(record.validation_loss),
             number(record.learning_rate),
             record.seconds.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
-        ]);
+        ];
+        grid.row(
+            known.into_iter().chain(metrics.iter().map(|name| number(record.metrics.get(*name).copied()))),
+        );
     }
     grid.finish()
 }

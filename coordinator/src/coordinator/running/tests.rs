@@ -27,7 +27,7 @@ fn new_study(name: &str) -> NewStudy {
          space.x.float = [0.0, 1.0]\n"
     );
     let spec = parse(&text, &[]).expect("a study file");
-    NewStudy { spec, spec_text: text, data: DataInfo::default() }
+    NewStudy { spec, spec_text: text, data: DataInfo::default(), parent: None, source: None }
 }
 
 fn ask() -> Event {

@@ -70,7 +70,10 @@ impl Served {
         "#;
         let spec = parse(text, &[]).expect("a study file");
         let data = DataInfo { images: 20, height: 28, width: 28, ..DataInfo::default() };
-        coordinator.create(NewStudy { spec, spec_text: text.into(), data }).await.expect("created");
+        coordinator
+            .create(NewStudy { spec, spec_text: text.into(), data, parent: None, source: None })
+            .await
+            .expect("created");
         let mut told = greet(&coordinator, "i", 1).await;
         let (key, _) = assigned(&mut told).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -90,6 +93,7 @@ impl Served {
             validation_loss: 0.5,
             learning_rate: 1e-3,
             seconds: 1.0,
+            metrics: Default::default(),
         };
         self.coordinator.tell(Event::Epoch { session: SessionId(1), key, report }).await.expect("it runs");
         while !matches!(
@@ -129,7 +133,8 @@ fn digest(content: &[u8]) -> String {
 
 fn header(key: AttemptKey, epoch: u32, content: &[u8]) -> v1::ArtifactHeader {
     let checkpoint = Checkpoint { epoch: Epoch(epoch), digest: digest(content), bytes: content.len() as u64 };
-    let chunk = artifact_header(ArtifactHeader { incarnation: "i".into(), key, checkpoint });
+    let upload = Upload::Checkpoint(checkpoint);
+    let chunk = artifact_header(ArtifactHeader { incarnation: "i".into(), key, upload });
     let Some(Part::Header(header)) = chunk.part else { panic!("a header") };
     header
 }
@@ -149,7 +154,7 @@ async fn get(served: &Served, incarnation: &str, key: AttemptKey, digest: &str) 
     };
     let mut chunks = served.client().await.get_artifact(request).await?.into_inner();
     let header = artifact_header_from(chunks.message().await?).expect("a header");
-    let (mut tracker, mut content) = (ArtifactTracker::new(header.checkpoint.bytes), Vec::new());
+    let (mut tracker, mut content) = (ArtifactTracker::new(header.upload.file().bytes), Vec::new());
     while let Some(chunk) = chunks.message().await? {
         content.extend(tracker.take(chunk).expect("a piece"));
     }

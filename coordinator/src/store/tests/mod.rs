@@ -62,7 +62,8 @@ fn study(id: i64, name: &str, direction: &str) -> Write {
         width: 28,
     };
     let spec_text = format!("# {name}\n");
-    let study = Box::new(NewStudy { spec: spec(name, direction), spec_text, data });
+    let study =
+        Box::new(NewStudy { spec: spec(name, direction), spec_text, data, parent: None, source: None });
     Write::Study { id: StudyId(id), study, at: Millis(1_000 + id) }
 }
 
@@ -153,6 +154,7 @@ fn epoch_record(key: AttemptKey, epoch: u32, loss: Option<f64>) -> EpochRecord {
         seconds: Some(0.25),
         diverged: loss.is_none(),
         at: Millis(5_000 + i64::from(epoch)),
+        metrics: BTreeMap::new(),
     }
 }
 

@@ -1,18 +1,20 @@
 //! A simple model of the record, and a generator of changes that fit it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foldwise_engine::scheduler::{
     DrainedWorker, FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
     Write,
 };
+use foldwise_shared::artifact::{Artifact, ResultFile, ResultRecord};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::fleet::Handover;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
 use foldwise_shared::spec::{BudgetSection, StudySpec};
-use foldwise_shared::state::{AttemptState, FailureClass, Rule, StudyState, TrialState};
+use foldwise_shared::state::{AttemptState, FailureClass, Origin, Rule, StudyState, TrialState};
+use foldwise_shared::value::ParamValue;
 
 use super::{ended, epoch, hello, key, started, study, trial, trial_state, worker};
 
@@ -59,6 +61,8 @@ struct ModelFold {
     best_epoch: Option<Epoch>,
     attempts: Vec<ModelAttempt>,
     checkpoint: Option<Checkpoint>,
+    /// By kind and epoch.
+    results: BTreeMap<(String, Option<Epoch>), ResultRecord>,
 }
 
 struct ModelAttempt {
@@ -84,7 +88,17 @@ impl Model {
         let time = Millis(10_000 + i64::from(c));
         if kind == 0 {
             let id = self.studies.len() as i64 + 1;
-            return (id <= 4).then(|| study(id, &format!("s{id}"), word(&["minimize", "maximize"], c)));
+            if id > 4 {
+                return None;
+            }
+            let mut write = study(id, &format!("s{id}"), word(&["minimize", "maximize"], c));
+            if let Write::Study { study, .. } = &mut write {
+                let parent = at(a, self.studies.len()).filter(|_| b.is_multiple_of(2));
+                let parent = parent.filter(|place| self.studies[*place as usize].is_some());
+                study.parent = parent.map(|place| StudyId(i64::from(place) + 1));
+                study.source = c.is_multiple_of(3).then(|| artifact(a, b));
+            }
+            return Some(write);
         }
         if kind == 1 {
             return Some(hello(a % 4));
@@ -158,6 +172,18 @@ impl Model {
                 let checkpoint = Checkpoint { epoch: Epoch(c % 9 + 1), digest, bytes };
                 Some(Write::Checkpoint { key: newest_key, checkpoint, at: time })
             }
+            17 if newest > 0 => {
+                let kind = word(&["model", "reconstruction", "range-test"], a).to_owned();
+                let epoch = Some(Epoch(c % 5)).filter(|epoch| epoch.0 > 0);
+                let result = ResultFile { kind, epoch, file: artifact(a, b) };
+                Some(Write::Result { key: newest_key, result, at: time })
+            }
+            18 => {
+                let name = word(&["found", "also_found"], a).to_owned();
+                let value = ParamValue::Float(f64::from(b) / 7.0);
+                let is_new = !trial.record.params.contains_key(&name);
+                is_new.then_some(Write::Derived { key: newest_key, name, value, at: time })
+            }
             7 => Some(Write::FoldState {
                 study: StudyId(id),
                 trial: TrialNumber(number),
@@ -202,7 +228,13 @@ impl Model {
             _ if open.is_some() => {
                 let attempt = fold.attempts.last()?;
                 let next = attempt.start + attempt.epochs.len() as u32 + 1;
-                Some(epoch(newest_key, next, (!a.is_multiple_of(5)).then(|| f64::from(a) / 3.0)))
+                let mut write = epoch(newest_key, next, (!a.is_multiple_of(5)).then(|| f64::from(a) / 3.0));
+                if let Write::Epoch { record, .. } = &mut write {
+                    let measured = [("kl", a), ("mse", b), ("accuracy", c)].into_iter();
+                    let some = measured.filter(|(_, number)| number.is_multiple_of(2));
+                    record.metrics = some.map(|(name, number)| (name.into(), f64::from(number))).collect();
+                }
+                Some(write)
             }
             _ => None,
         }
@@ -228,6 +260,9 @@ impl Model {
             }
             Write::StudyDeleted { study, .. } => {
                 let gone = self.studies[study.0 as usize - 1].take().expect("a study that was not deleted");
+                for other in self.studies.iter_mut().flatten() {
+                    other.new.parent = other.new.parent.filter(|parent| parent != study);
+                }
                 let kept: Vec<LeaseId> = self.studies().flat_map(ModelStudy::leases).collect();
                 for lease in gone.leases().filter(|lease| !kept.contains(lease)) {
                     self.leases[lease.0 as usize - 1] = None;
@@ -254,6 +289,7 @@ impl Model {
                     best_epoch: None,
                     attempts: Vec::new(),
                     checkpoint: None,
+                    results: BTreeMap::new(),
                 };
                 let record = TrialRecord {
                     number: *trial,
@@ -308,12 +344,22 @@ impl Model {
                 (attempt.open, attempt.failure) = (None, *failure);
             }
             Write::Epoch { study, record, .. } => {
-                let EpochRecord { trial, fold, attempt, .. } = *record;
+                let EpochRecord { trial, fold, attempt, .. } = record.clone();
                 let key = AttemptKey { study: *study, trial, fold, attempt };
-                self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(*record);
+                self.fold(key).attempts.last_mut().expect("an attempt").epochs.push(record.clone());
             }
             Write::Checkpoint { key, checkpoint, .. } => {
                 self.fold(*key).checkpoint = Some(checkpoint.clone());
+            }
+            Write::Result { key, result, at } => {
+                let AttemptKey { trial, fold, attempt, .. } = *key;
+                let record = ResultRecord { trial, fold, attempt, result: result.clone(), created_at: *at };
+                self.fold(*key).results.insert((result.kind.clone(), result.epoch), record);
+            }
+            Write::Derived { key, name, value, .. } => {
+                let record = &mut self.study(key.study).trials[key.trial.0 as usize].record;
+                record.params.insert(name.clone(), value.clone());
+                record.origins.insert(name.clone(), Origin::Derived);
             }
             Write::CheckpointDropped { study, trial, fold } => {
                 let key = AttemptKey { study: *study, trial: *trial, fold: *fold, attempt: Attempt(0) };
@@ -341,6 +387,12 @@ impl Model {
     /// Those that were not deleted.
     pub fn studies(&self) -> impl Iterator<Item = &ModelStudy> {
         self.studies.iter().flatten()
+    }
+
+    /// The name of one that was not deleted.
+    pub fn name(&self, id: StudyId) -> String {
+        let found = self.studies().find(|study| study.id == id.0).expect("a parent that is there");
+        found.new.spec.study.name.clone()
     }
 
     /// How many there ever were.
@@ -387,6 +439,10 @@ impl Model {
     }
 }
 
+fn artifact(name: u32, bytes: u32) -> Artifact {
+    Artifact { digest: format!("{:064x}", name % 8), bytes: bytes.into() }
+}
+
 /// Now with these numbers, now with those.
 fn decision(a: u32, c: u32) -> Decision {
     let some = |bit: u32| (a >> bit).is_multiple_of(2);
@@ -410,8 +466,9 @@ fn decision(a: u32, c: u32) -> Decision {
 }
 
 impl ModelStudy {
-    pub fn record(&self) -> StudyRecord {
-        let NewStudy { spec, spec_text, data } = &self.new;
+    /// `name` gives the name of another study.
+    pub fn record(&self, name: impl Fn(StudyId) -> String) -> StudyRecord {
+        let NewStudy { spec, spec_text, data, parent, source: _ } = &self.new;
         let mut trials = BTreeMap::new();
         let mut best: Option<Best> = None;
         for ModelTrial { record, .. } in &self.trials {
@@ -439,7 +496,28 @@ impl ModelStudy {
             trials,
             epochs: self.curve(true).len() as u64,
             best,
+            parent: parent.map(name),
         }
+    }
+
+    /// The model that it starts from.
+    pub fn source(&self) -> Option<&Artifact> {
+        self.new.source.as_ref()
+    }
+
+    /// Those results that no newer attempt makes again.
+    pub fn results(&self) -> Vec<ResultRecord> {
+        let folds = self.trials.iter().flat_map(|trial| &trial.folds);
+        let live = folds.flat_map(|fold| fold.results.values().filter(|result| fold.is_live(result)));
+        live.cloned().collect()
+    }
+
+    /// Everything that it refers to.
+    pub fn digests(&self) -> BTreeSet<String> {
+        let folds = || self.trials.iter().flat_map(|trial| &trial.folds);
+        let results = folds().flat_map(|fold| fold.results.values()).map(|result| &result.result.file.digest);
+        let checkpoints = folds().filter_map(|fold| Some(&fold.checkpoint.as_ref()?.digest));
+        results.chain(checkpoints).chain(self.source().map(|source| &source.digest)).cloned().collect()
     }
 
     /// The leases of its attempts.
@@ -493,12 +571,18 @@ impl ModelTrial {
 }
 
 impl ModelFold {
+    fn is_live(&self, result: &ResultRecord) -> bool {
+        let Some(epoch) = result.result.epoch else { return true };
+        let newer = self.attempts.iter().skip(result.attempt.0 as usize);
+        !newer.into_iter().any(|attempt| attempt.start < epoch.0)
+    }
+
     /// Of each epoch, the row of the newest attempt that started before it.
     fn live(&self) -> Vec<EpochRecord> {
         let last = self.attempts.iter().flat_map(|attempt| &attempt.epochs).map(|row| row.epoch.0).max();
         let row_of = |epoch: u32| {
             let owner = self.attempts.iter().rev().find(|attempt| attempt.start < epoch)?;
-            owner.epochs.iter().find(|row| row.epoch.0 == epoch).copied()
+            owner.epochs.iter().find(|row| row.epoch.0 == epoch).cloned()
         };
         (1..=last.unwrap_or(0)).filter_map(row_of).collect()
     }

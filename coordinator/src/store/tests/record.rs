@@ -19,7 +19,7 @@ pub(super) fn shown(snapshot: Result<Snapshot, StoreError>) -> String {
 /// Every query of a fresh reader answers as the model does.
 fn check_records(path: &Path, model: &Model) {
     let reader = Reader::open(path).expect("a reader");
-    let records: Vec<_> = model.studies().map(ModelStudy::record).collect();
+    let records: Vec<_> = model.studies().map(|study| study.record(|id| model.name(id))).collect();
     assert_eq!(reader.studies().expect("studies"), records);
     let names: Vec<_> = records.iter().map(|study| study.name.clone()).collect();
     assert_eq!(reader.study_names().expect("names"), names);
@@ -38,6 +38,14 @@ fn check_records(path: &Path, model: &Model) {
             assert!(std::mem::take(&mut decision.event_seq) > 0);
         }
         assert_eq!(decisions, study.decisions);
+        assert_eq!(reader.source_of(id).expect("a source").as_ref(), study.source());
+        let results = reader.results(id, None).expect("results");
+        assert_eq!(results, study.results());
+        let models = results.into_iter().filter(|result| result.result.kind == "model");
+        assert_eq!(reader.results(id, Some("model")).expect("results"), models.collect::<Vec<_>>());
+        for digest in study.digests() {
+            assert!(reader.refers_to_artifact(&digest).expect("an answer"), "{digest}");
+        }
         if let Some(last) = trials.last() {
             let number = last.number;
             assert_eq!(reader.trial(id, number).expect("a trial").as_ref(), Some(last));
@@ -49,6 +57,8 @@ fn check_records(path: &Path, model: &Model) {
         }
     }
     assert_eq!(reader.study("nobody").expect("no study"), None);
+    let digests = model.studies().flat_map(ModelStudy::digests).collect();
+    assert_eq!(reader.artifact_digests().expect("digests"), digests);
 }
 
 /// The view `curve` shows the rows that the query for live rows does.
@@ -59,7 +69,7 @@ fn check_view(store: &Store, model: &Model) {
         .expect("the view");
     for study in model.studies() {
         let rows: Vec<(u32, u32, u32, u32, Option<f64>)> = query
-            .query_map([study.record().name], |row| {
+            .query_map([model.name(StudyId(study.id))], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })
             .and_then(Iterator::collect)

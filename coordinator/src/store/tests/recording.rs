@@ -5,7 +5,7 @@ use foldwise_engine::scheduler::{
     Command, DataInfo, EpochReport, Event, NewStudy, Options, Scheduler, ToWorker, WorkerInfo, Write,
 };
 use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId, StudyId, TrialNumber};
-use foldwise_shared::record::StudyRecord;
+use foldwise_shared::record::{Metrics, StudyRecord};
 use foldwise_shared::spec::{StudySpec, parse, with_pruner};
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use tempfile::TempDir;
@@ -87,7 +87,7 @@ impl<'a> Lead<'a> {
             height: 28,
             width: 28,
         };
-        let new = NewStudy { spec, spec_text: String::new(), data };
+        let new = NewStudy { spec, spec_text: String::new(), data, parent: None, source: None };
         self.tell(Event::CreateStudy(Box::new(new)));
         self.connect(0);
         let mut steps = 0;
@@ -123,8 +123,14 @@ impl<'a> Lead<'a> {
             failed(FailureClass::Preempted, "taken away")
         } else {
             let (epoch, validation_loss) = (Epoch(number), loss(key, number));
-            let report =
-                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+            let report = EpochReport {
+                epoch,
+                train_loss: 0.5,
+                validation_loss,
+                learning_rate: 0.1,
+                seconds: 1.0,
+                metrics: Metrics::new(),
+            };
             return Event::Epoch { session, key, report };
         };
         self.tasks.swap_remove(chosen);

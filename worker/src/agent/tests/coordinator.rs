@@ -17,6 +17,10 @@ pub struct Shelf {
     pub answers: Vec<Status>,
     /// How often something was asked for.
     pub asked: u32,
+    /// Results, each with its trial, its kind and its epoch.
+    pub results: Vec<(u32, String, Option<u32>, Vec<u8>)>,
+    /// The digest of what is given as a model; everything else is a checkpoint.
+    pub source: Option<String>,
     /// What is given to whoever asks, with the digest that is said, or what is answered instead.
     pub gives: Option<Result<(String, Vec<u8>), Status>>,
 }
@@ -42,17 +46,25 @@ impl WorkerService for Service {
         let mut chunks = request.into_inner();
         let header = artifact_header_from(chunks.message().await?).expect("a header");
         assert_eq!(header.incarnation, "i");
-        let (mut tracker, mut content) = (ArtifactTracker::new(header.checkpoint.bytes), Vec::new());
+        let (mut tracker, mut content) = (ArtifactTracker::new(header.upload.file().bytes), Vec::new());
         while let Some(chunk) = chunks.message().await? {
             content.extend(tracker.take(chunk).expect("a piece"));
         }
         tracker.finish().expect("all of it");
-        assert_eq!(header.checkpoint.digest, digest(&content));
+        assert_eq!(header.upload.file().digest, digest(&content));
         let mut shelf = self.1.lock().expect("no panic");
         if !shelf.answers.is_empty() {
             return Err(shelf.answers.remove(0));
         }
-        shelf.stored.push((header.key.trial.0, header.checkpoint.epoch.0, content));
+        match header.upload {
+            Upload::Checkpoint(checkpoint) => {
+                shelf.stored.push((header.key.trial.0, checkpoint.epoch.0, content));
+            }
+            Upload::Result(result) => {
+                let epoch = result.epoch.map(|epoch| epoch.0);
+                shelf.results.push((header.key.trial.0, result.kind, epoch, content));
+            }
+        }
         Ok(Response::new(v1::ArtifactStored {}))
     }
 
@@ -64,9 +76,15 @@ impl WorkerService for Service {
         let mut shelf = self.1.lock().expect("no panic");
         shelf.asked += 1;
         let (digest, content) = shelf.gives.clone().expect("something to give")?;
-        let checkpoint = Checkpoint { epoch: Epoch(2), digest, bytes: content.len() as u64 };
-        let header =
-            artifact_header(ArtifactHeader { incarnation: "i".into(), key: request.key, checkpoint });
+        let bytes = content.len() as u64;
+        let upload = match shelf.source.as_ref().filter(|source| **source == request.digest) {
+            Some(_) => {
+                let file = Artifact { digest, bytes };
+                Upload::Result(ResultFile { kind: "model".into(), epoch: None, file })
+            }
+            None => Upload::Checkpoint(Checkpoint { epoch: Epoch(2), digest, bytes }),
+        };
+        let header = artifact_header(ArtifactHeader { incarnation: "i".into(), key: request.key, upload });
         let pieces = content
             .chunks(ARTIFACT_PIECE)
             .map(|piece| v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Data(piece.to_vec())) });
@@ -212,6 +230,7 @@ pub fn epoch_message(trial: u32, epoch: u32) -> From {
         validation_loss: 1.0 / f64::from(epoch),
         learning_rate: 1e-3,
         seconds: 0.0,
+        metrics: BTreeMap::new(),
     })
 }
 

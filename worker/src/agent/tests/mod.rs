@@ -18,6 +18,7 @@ use foldwise_proto::v1::from_worker::Message as From;
 use foldwise_proto::v1::to_worker::Message as To;
 use foldwise_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use foldwise_proto::{ARTIFACT_PIECE, WIRE_VERSION, v1};
+use foldwise_shared::artifact::{Artifact, ResultFile, Upload};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};

@@ -112,6 +112,7 @@ impl Objective for Script {
                         validation_loss: 1.0 / f64::from(epoch),
                         learning_rate: 1e-3,
                         seconds: 0.0,
+                        metrics: BTreeMap::new(),
                     };
                     let flow = progress.epoch(report);
                     if let Do::Store(last) = step {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash};
 
+use foldwise_shared::artifact::{Artifact, ResultFile};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId};
 use foldwise_shared::state::StudyState;
@@ -211,9 +212,18 @@ impl World {
 
     /// The coordinator handles an event, checks everything, and sends what it has to.
     pub fn tell(&mut self, event: Event) {
+        let event = match event {
+            // What the record says of it.
+            Event::Result { incarnation, key, result, .. } => {
+                let before = self.store.result_before(key, &result.kind, result.epoch);
+                Event::Result { incarnation, key, result, before }
+            }
+            event => event,
+        };
         let word = Word::of(&event, &self.scheduler);
         let uploaded = match &event {
             Event::Checkpoint { checkpoint, .. } => Some(checkpoint.digest.clone()),
+            Event::Result { result, .. } => Some(result.file.digest.clone()),
             _ => None,
         };
         self.store.artifacts.extend(uploaded.clone());
@@ -262,6 +272,7 @@ impl World {
                 }
                 Command::Send { session, message } => self.send_down(session, message),
                 Command::Close { session } => self.close(session),
+                Command::Phase { .. } => {}
                 Command::Drained => self.later(500, Happening::Restart { forget_workers: false }),
             }
         }
@@ -409,9 +420,17 @@ impl World {
         }
     }
 
-    /// A worker may store how far it is. That takes a while, and it may be too late then.
+    /// A worker may store how far it is, and what came of it. That takes a while, and it may be too late then.
     fn upload(&mut self, index: usize, key: AttemptKey, epoch: Epoch) {
         let incarnation = self.processes[index].info.incarnation.clone();
+        if self.rng.chance(30) {
+            let (kind, of) = self.rng.pick(&[("reconstruction", Some(epoch)), ("model", None)]);
+            let file = Artifact { digest: format!("{kind} of {key} after {epoch}"), bytes: 1 };
+            let result = ResultFile { kind: kind.into(), epoch: of, file };
+            let delay = self.rng.pick(&[1, 20, 500, 5_000]);
+            let incarnation = incarnation.clone();
+            self.later(delay, Happening::Say(Event::Result { incarnation, key, result, before: None }));
+        }
         if self.rng.chance(50) {
             let checkpoint = Checkpoint { epoch, digest: format!("{key} after {epoch}"), bytes: 1 };
             let delay = self.rng.pick(&[1, 20, 500, 5_000]);

@@ -114,7 +114,7 @@ pub fn new_study(spec: StudySpec) -> NewStudy {
         height: 2,
         width: 2,
     };
-    NewStudy { spec, spec_text: String::new(), data }
+    NewStudy { spec, spec_text: String::new(), data, parent: None, source: None }
 }
 
 /// A valid study of three folds of three epochs and four trials, without a pruner.

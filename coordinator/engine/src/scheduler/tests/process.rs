@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foldwise_shared::ids::{AttemptKey, Epoch, SessionId, StudyId};
+use foldwise_shared::record::Metrics;
 use foldwise_shared::state::FailureClass;
+use foldwise_shared::value::ParamValue;
 
 use super::super::*;
 use super::plan::Nature;
@@ -26,6 +28,8 @@ pub struct Task {
     /// Whether early stopping ends it one epoch sooner.
     eager: bool,
     trained: u32,
+    /// It is to find its learning rate first.
+    finds: bool,
     stop_after_epoch: bool,
     /// It makes no progress any more, until it is told to stop.
     pub hung: bool,
@@ -40,7 +44,11 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Say {
     Epoch(EpochReport),
-    Finished { stopped: bool },
+    /// Its learning rate.
+    Found(f64),
+    Finished {
+        stopped: bool,
+    },
     Failed(FailureClass),
     Declined,
 }
@@ -49,7 +57,11 @@ impl Message {
     pub fn on(&self, session: SessionId) -> Event {
         let key = self.key;
         match &self.word {
-            Say::Epoch(report) => Event::Epoch { session, key, report: *report },
+            Say::Epoch(report) => Event::Epoch { session, key, report: report.clone() },
+            Say::Found(rate) => {
+                let (name, value) = ("learning_rate".into(), ParamValue::Float(*rate));
+                Event::Derived { session, key, name, value }
+            }
             Say::Finished { stopped } => Event::Finished { session, key, stopped: *stopped },
             Say::Failed(class) => {
                 Event::Failed { session, key, class: *class, message: "it went wrong".into() }
@@ -96,7 +108,11 @@ impl Process {
                 let eager = epochs > 1 && (key.trial.0 + key.fold.0).is_multiple_of(4);
                 let trained = assignment.start_epoch().0;
                 assert!(trained <= epochs, "{key} goes on after its end");
-                let task = Task { nature, epochs, eager, trained, stop_after_epoch: false, hung: false };
+                let known = assignment.params.contains_key("learning_rate");
+                let finds = assignment.spec.finds_learning_rate() && !known;
+                assert!(!finds || key.fold.0 == 0, "{key} has no learning rate");
+                let (stop_after_epoch, hung) = (false, false);
+                let task = Task { nature, epochs, eager, trained, finds, stop_after_epoch, hung };
                 self.tasks.insert(key, task);
             }
             ToWorker::Stop { key, after_epoch: false } => self.end(key, Say::Finished { stopped: true }),
@@ -108,6 +124,9 @@ impl Process {
             ToWorker::EpochRecorded { key, epoch } => {
                 let recorded = |word: &Say| matches!(word, Say::Epoch(report) if report.epoch == epoch);
                 self.outbox.retain(|message| message.key != key || !recorded(&message.word));
+            }
+            ToWorker::ParamRecorded { key, .. } => {
+                self.outbox.retain(|message| message.key != key || !matches!(message.word, Say::Found(_)));
             }
             ToWorker::EndRecorded { key } | ToWorker::Revoked { key } => {
                 self.tasks.remove(&key);
@@ -129,6 +148,12 @@ impl Process {
         if task.hung {
             return false;
         }
+        if std::mem::take(&mut task.finds) {
+            // Each attempt finds another one.
+            let rate = 1e-3 * f64::from(key.attempt.0);
+            self.outbox.push_back(Message { key, word: Say::Found(rate) });
+            return true;
+        }
         let enough = if task.eager { task.epochs - 1 } else { task.epochs };
         if task.trained >= enough {
             // Its checkpoint was stored and its end was not.
@@ -138,8 +163,14 @@ impl Process {
         task.trained += 1;
         let validation_loss = task.nature.loss(key.fold, task.trained);
         let epoch = Epoch(task.trained);
-        let report =
-            EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+        let report = EpochReport {
+            epoch,
+            train_loss: 0.5,
+            validation_loss,
+            learning_rate: 0.1,
+            seconds: 1.0,
+            metrics: Metrics::new(),
+        };
         let last = task.trained == enough;
         let stopped = task.stop_after_epoch && !last;
         self.outbox.push_back(Message { key, word: Say::Epoch(report) });

@@ -2,7 +2,8 @@
 //!
 //! What happens: `join a 2` (hello and two slots), `back a 0/0#1 ..` (hello on a new stream, holding these),
 //! `beat a`, `lost a` (its stream closes), `dies a`, `epoch a 0/0#1 0.5` (the next epoch; a number before a colon
-//! is the epoch), `keep a 0/0#1 2` (its checkpoint after epoch 2 is stored), `beats a 6` (six heartbeats, one every 10 s),
+//! is the epoch), `find a 0/0#1 0.003` (its learning rate; `batch_size=3` is another param), `phase a 0/0#1`,
+//! `store a 0/0#1 model 2` (a result after epoch 2; `-` for one of the whole attempt), `keep a 0/0#1 2` (its checkpoint after epoch 2 is stored), `beats a 6` (six heartbeats, one every 10 s),
 //! `end a 0/0#1`, `stopped a 0/0#1`, `fail a 0/0#1 error`, `decline a 0/0#1`, `wait 30s` (all ticks
 //! that are due), `late 30s` (time passes unnoticed), `overslept 30s`, `pause`, `unpause`, `stop`, `drain`,
 //! `restart`, `restart forget` or `recorded` (what becomes of leases); `ask a 60s`, `report 1 0/0:2 0.5` (lease 1, epoch 2 of fold 0 of trial 0; `last` ends the
@@ -11,21 +12,23 @@
 //! `cancel 0` (a trial), `drain a`, `drain a after-folds`, `undrain a`, `workers`, `second 5` (another study of that priority).
 //!
 //! What comes of it: `a trains 0/0#1`, `a trains 0/0#2 after 3`, `discards 0/0#1 after 3` (a checkpoint), `a stops 0/0#1`, `a stops 0/0#1 after the epoch`, `a drops 0/0#1` (revoked),
-//! `ok` (recorded), `closed`, `drained`, `trial 0 complete 0.5`, `trial 0 pruned`, `study ended`, and
+//! `found 0/0#1` (a param is recorded), `ok` (recorded), `closed`, `drained`, `trial 0 complete 0.5`, `trial 0 pruned`, `study ended`, and
 //! `lost 0/0#1` for an attempt that failed; `lease 1 of trial 0 folds 0 1`, `go on`, `it is stopping`, or the kind of a
 //! refusal.
 
 use std::collections::BTreeMap;
 
+use foldwise_shared::artifact::{Artifact, ResultFile};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::external::{Told, TrialReport};
 use foldwise_shared::fleet::{Handover, WorkerRecord};
 use foldwise_shared::ids::{
     Attempt, AttemptKey, Epoch, FoldIndex, LeaseId, Millis, SessionId, StudyId, TrialNumber,
 };
+use foldwise_shared::record::Metrics;
 use foldwise_shared::spec::{Extension, StudySpec};
 use foldwise_shared::state::{StudyState, TrialState};
-use foldwise_shared::value::Params;
+use foldwise_shared::value::{ParamValue, Params};
 
 use super::super::*;
 use super::plan::{new_study, plain_spec};
@@ -104,6 +107,24 @@ impl Scenario {
                 let checkpoint = Checkpoint { epoch: Epoch(number(epoch)), digest, bytes: 1 };
                 self.tell(Event::Checkpoint { incarnation, key, checkpoint })
             }
+            ["find", worker, place, found] => {
+                let (name, value) = found.split_once('=').unwrap_or(("learning_rate", found));
+                let value = value.parse().map_or_else(|_| ParamValue::Text(value.into()), ParamValue::Float);
+                let (session, name) = (self.session(worker), name.to_owned());
+                self.tell(Event::Derived { session, key: key(place), name, value })
+            }
+            ["phase", worker, place] => {
+                let (session, name) = (self.session(worker), "range test".into());
+                self.tell(Event::Phase { session, key: key(place), name })
+            }
+            ["store", worker, place, kind, epoch] => {
+                let (incarnation, key) = (worker.into(), key(place));
+                let epoch = (epoch != "-").then(|| Epoch(number(epoch)));
+                let file = Artifact { digest: format!("{kind} of {place}"), bytes: 1 };
+                let before = self.store.result_before(key, kind, epoch);
+                let result = ResultFile { kind: kind.into(), epoch, file };
+                self.tell(Event::Result { incarnation, key, result, before })
+            }
             ["beats", worker, times] => {
                 let mut outcome = Vec::new();
                 for _ in 0..number(times) {
@@ -127,8 +148,14 @@ impl Scenario {
                 };
                 let validation_loss = loss.parse().expect("a loss");
                 let (epoch, train_loss) = (Epoch(epoch), 0.5);
-                let report =
-                    EpochReport { epoch, train_loss, validation_loss, learning_rate: 0.1, seconds: 1.0 };
+                let report = EpochReport {
+                    epoch,
+                    train_loss,
+                    validation_loss,
+                    learning_rate: 0.1,
+                    seconds: 1.0,
+                    metrics: Metrics::new(),
+                };
                 self.tell(Event::Epoch { session: self.session(worker), key, report })
             }
             ["end", worker, place] => self.finished(worker, place, false),
@@ -295,6 +322,7 @@ impl Scenario {
             Command::Write(_) => return None,
             Command::Discard { digest } => return Some(format!("discards {digest}")),
             Command::Close { .. } => return Some("closed".into()),
+            Command::Phase { key, name, .. } => return Some(format!("{name} on {}", place(key))),
             Command::Drained => return Some("drained".into()),
             Command::Reply(answer) => return Some(reply(answer)),
             Command::Send { session, message } => (session, message),
@@ -311,6 +339,7 @@ impl Scenario {
                 format!("{worker} stops {} after the epoch", place(key))
             }
             ToWorker::Revoked { key } => format!("{worker} drops {}", place(key)),
+            ToWorker::ParamRecorded { key, .. } => format!("found {}", place(key)),
             ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. } => "ok".into(),
         })
     }

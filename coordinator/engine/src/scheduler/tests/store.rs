@@ -50,6 +50,8 @@ pub struct StudyRow {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialRow {
     pub params: Params,
+    /// The params that it did not come with.
+    pub derived: BTreeSet<String>,
     pub state: TrialState,
     pub ending: Option<TrialState>,
     pub value: Option<f64>,
@@ -69,6 +71,8 @@ pub struct FoldRow {
     pub best_epoch: Option<Epoch>,
     pub attempts: Vec<AttemptRow>,
     pub checkpoint: Option<Checkpoint>,
+    /// The digests of its results, by kind and epoch.
+    pub results: BTreeMap<(String, Option<Epoch>), String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,7 +98,7 @@ impl FoldRow {
         let attempts = self.attempts.iter().enumerate();
         attempts
             .flat_map(|(index, attempt)| attempt.epochs.iter().filter(move |row| !newer(index, row)))
-            .copied()
+            .cloned()
             .collect()
     }
 }
@@ -136,6 +140,13 @@ impl StudyRow {
         }
         let running = self.trials.iter().filter(|trial| !trial.state.is_finished());
         suggest(spec, &mut history, &running.map(|trial| &trial.params).collect::<Vec<_>>(), next)
+    }
+
+    fn artifacts(&self) -> impl Iterator<Item = &String> {
+        let folds = self.trials.iter().flat_map(|trial| &trial.folds);
+        folds.flat_map(|fold| {
+            fold.results.values().chain(fold.checkpoint.as_ref().map(|checkpoint| &checkpoint.digest))
+        })
     }
 
     pub fn epochs(&self) -> u64 {
@@ -262,9 +273,11 @@ impl Store {
                     best_epoch: None,
                     attempts: Vec::new(),
                     checkpoint: None,
+                    results: BTreeMap::new(),
                 };
                 row.trials.push(TrialRow {
                     params,
+                    derived: BTreeSet::new(),
                     state: TrialState::Waiting,
                     ending: None,
                     value: None,
@@ -316,6 +329,11 @@ impl Store {
                 assert_eq!(row.state, TrialState::Waiting, "{key} was leased");
                 let known = row.checkpoint.as_ref().map(|checkpoint| checkpoint.epoch).unwrap_or_default();
                 assert_eq!(start_epoch, known, "{key} goes on from what is stored");
+                if self.study(key.study).new.spec.finds_learning_rate() && key.fold != FoldIndex(0) {
+                    let trial = self.trial(key.study, key.trial);
+                    assert!(trial.params.contains_key("learning_rate"), "{key} is what fold 0 finds for");
+                }
+                let row = self.fold(key.study, key.trial, key.fold);
                 let (state, epochs) = (AttemptState::Running, Vec::new());
                 row.attempts.push(AttemptRow { lease, worker, state, failure: None, start_epoch, epochs });
             }
@@ -351,6 +369,25 @@ impl Store {
                 let before = row.checkpoint.replace(checkpoint.clone());
                 assert!(before.is_none_or(|before| before.epoch <= checkpoint.epoch), "{key} goes backwards");
             }
+            Write::Result { key, result, at: _ } => {
+                let row = self.fold(key.study, key.trial, key.fold);
+                let open = row.open().expect("what makes a result runs");
+                assert_eq!(key.attempt.0 as usize, row.attempts.len(), "{key} is the newest");
+                let recorded = open.epochs.last().map_or(open.start_epoch, |row| row.epoch);
+                assert!(
+                    result.epoch.is_none_or(|epoch| epoch <= recorded),
+                    "a result of {key} from the future"
+                );
+                row.results.insert((result.kind, result.epoch), result.file.digest);
+            }
+            Write::Derived { key, name, value, at: _ } => {
+                assert_eq!(key.fold, FoldIndex(0), "{key} found {name}");
+                let open = self.fold(key.study, key.trial, key.fold).open();
+                assert!(open.is_some(), "what finds a param runs");
+                let trial = self.trial(key.study, key.trial);
+                assert!(trial.params.insert(name.clone(), value).is_none(), "{name} was found twice");
+                trial.derived.insert(name);
+            }
             Write::CheckpointDropped { study, trial, fold } => {
                 let dropped = self.fold(study, trial, fold).checkpoint.take();
                 assert!(dropped.is_some(), "fold {fold} of trial {trial} has no checkpoint");
@@ -375,21 +412,30 @@ impl Store {
 
     /// Removes the file of an artifact, unless something refers to it.
     pub fn discard(&mut self, digest: &str) {
-        if self.checkpoints().all(|checkpoint| checkpoint.digest != digest) {
+        if !self.kept().contains(digest) {
             self.artifacts.remove(digest);
         }
     }
 
-    /// The digests of the checkpoints of one study.
+    /// The digests of the artifacts of one study.
     pub fn artifacts_of(&self, study: StudyId) -> Vec<String> {
-        let folds =
-            self.studies.get(&study).into_iter().flat_map(|row| &row.trials).flat_map(|trial| &trial.folds);
-        folds.filter_map(|fold| Some(fold.checkpoint.as_ref()?.digest.clone())).collect()
+        self.studies.get(&study).into_iter().flat_map(StudyRow::artifacts).cloned().collect()
+    }
+
+    /// The digest of the result that one of this kind and epoch would replace.
+    pub fn result_before(&self, key: AttemptKey, kind: &str, epoch: Option<Epoch>) -> Option<String> {
+        let trial = self.studies.get(&key.study)?.trials.get(key.trial.0 as usize)?;
+        trial.folds.get(key.fold.0 as usize)?.results.get(&(kind.to_owned(), epoch)).cloned()
+    }
+
+    /// The digests of all artifacts that something refers to.
+    pub fn kept(&self) -> BTreeSet<String> {
+        self.studies.values().flat_map(StudyRow::artifacts).cloned().collect()
     }
 
     /// Removes every file that nothing refers to, as at a start.
     pub fn sweep(&mut self) {
-        let kept: BTreeSet<String> = self.checkpoints().map(|checkpoint| checkpoint.digest.clone()).collect();
+        let kept = self.kept();
         self.artifacts.retain(|digest| kept.contains(digest));
     }
 
