@@ -8,7 +8,6 @@ use foldwise_engine::scheduler::{
     Command, DataInfo, EpochReport, Event, NewStudy, Options, Scheduler, Snapshot, ToWorker, WorkerInfo,
 };
 use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId};
-use foldwise_shared::record::Metrics;
 use foldwise_shared::spec::{StudySpec, parse};
 
 const TRIALS: u32 = 10_000;
@@ -78,14 +77,8 @@ fn run((mut scheduler, mut tasks): (Scheduler, VecDeque<(SessionId, AttemptKey, 
         } else {
             let validation_loss = loss(key, trained + 1);
             let epoch = Epoch(trained + 1);
-            let report = EpochReport {
-                epoch,
-                train_loss: 0.5,
-                validation_loss,
-                learning_rate: 0.1,
-                seconds: 1.0,
-                metrics: Metrics::new(),
-            };
+            let report =
+                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Default::default() };
             tasks.push_back((session, key, trained + 1));
             Event::Epoch { session, key, report }
         };
