@@ -350,14 +350,9 @@ impl StudySpec {
         self.study.objective == Objective::External
     }
 
-    /// Whether each trial's learning rate is found by a range test.
-    pub fn finds_learning_rate(&self) -> bool {
-        false
-    }
-
     /// The digest of the model that a training starts from.
     pub fn source_model(&self) -> Option<&str> {
-        None
+        self.source.as_ref()?.model.as_deref()
     }
 
     /// The number of training images in use, of those there are.
