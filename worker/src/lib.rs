@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod objective;
 
+pub mod corruption;
 pub mod device;
 pub mod images;
 pub mod model;

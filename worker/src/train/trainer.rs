@@ -1,13 +1,13 @@
 //! The weights, the optimizer and the data of one fold, and what one epoch does with them.
 
 use foldwise_shared::model::TrialSettings;
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use super::checkpoint::{Best, Checkpoint, CheckpointError};
 use super::optimizer::{self, Optimizer, to_host};
 use super::{StopperState, TrainError};
 use crate::images::DeviceImages;
-use crate::model::{self, Network, Parameters};
+use crate::model::{self, Losses, Network, Parameters};
 
 /// The state of one training. libtorch's generator is global: two trainings side by side in a process draw from it
 /// in turn, and only one alone gives the same curve again.
@@ -19,6 +19,7 @@ pub struct Trainer<'a> {
     train: Tensor,
     batch_size: usize,
     learning_rate: f64,
+    beta: f64,
     seed: u64,
 }
 
@@ -59,9 +60,15 @@ impl<'a> Trainer<'a> {
         let network = model::build(&settings.model, images.height(), images.width(), device)?;
         seed_generator(seed, 0);
         let parameters = Parameters::random(network.parameters(), device)?;
-        let optimizer = optimizer::build(settings.optimizer, parameters.flat(), settings.weight_decay)?;
+        let optimizer = optimizer::build(
+            settings.optimizer,
+            parameters.flat(),
+            settings.weight_decay,
+            settings.momentum,
+        )?;
         let train = indices(images, "training", train)?;
-        Ok(Trainer { images, network, parameters, optimizer, train, batch_size, learning_rate, seed })
+        let beta = settings.model.beta;
+        Ok(Trainer { images, network, parameters, optimizer, train, batch_size, learning_rate, beta, seed })
     }
 
     /// The step size.
@@ -139,7 +146,7 @@ impl<'a> Trainer<'a> {
         Ok(Some(sum.f_double_value(&[])? / count as f64))
     }
 
-    /// The mean squared error per pixel over all images of `validation`, without dropout.
+    /// The loss over all images of `validation`, without dropout and draws.
     ///
     /// # Errors
     /// What libtorch says, such as a lack of memory.
@@ -152,17 +159,20 @@ impl<'a> Trainer<'a> {
         for start in (0..count).step_by(most) {
             let part = validation.f_narrow(0, start, (count - start).min(most as i64))?;
             let batch = self.images.batch(&part, self.network.layout())?;
-            let output = self.network.forward(&weights, &batch, false)?;
-            sum = sum.f_add_(&output.f_mse_loss(&batch, Reduction::Sum)?)?;
+            let length = part.size1()? as f64;
+            sum = sum.f_add_(&self.losses(&weights, &batch, false)?.total.f_mul_scalar(length)?)?;
         }
-        let pixels = self.images.height() * self.images.width();
-        Ok(sum.f_double_value(&[])? / (count * pixels) as f64)
+        Ok(sum.f_double_value(&[])? / count as f64)
+    }
+
+    fn losses(&self, weights: &[Tensor], batch: &Tensor, training: bool) -> Result<Losses, TrainError> {
+        let reconstruction = self.network.forward(weights, batch, training)?;
+        Ok(Losses::of(&reconstruction, batch, self.network.layout(), self.beta)?)
     }
 
     /// One optimizer step; the loss stays on the device.
     fn step(&mut self, batch: &Tensor) -> Result<Tensor, TrainError> {
-        let output = self.network.forward(&self.parameters.views()?, batch, true)?;
-        let loss = output.f_mse_loss(batch, Reduction::Mean)?;
+        let loss = self.losses(&self.parameters.views()?, batch, true)?.total;
         let gradients = Tensor::f_run_backward(&[&loss], &[self.parameters.flat()], false, false)?;
         let _guard = tch::no_grad_guard();
         let mut weights = self.parameters.flat().shallow_clone();
