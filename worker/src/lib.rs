@@ -9,6 +9,7 @@ pub mod model;
 pub mod train;
 
 pub mod bench;
+pub mod embed;
 
 pub mod supervisor;
 

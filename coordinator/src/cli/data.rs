@@ -172,11 +172,8 @@ mod tests {
             .map(|class| (class.label, class.name.as_str(), class.train_images, class.test_images))
             .collect();
         // A label that the data set has no name for is its number.
-        let expected = [
-            (0, "T-shirt/top", 1, Some(0)),
-            (9, "Ankle boot", 2, Some(1)),
-            (200, "200", 1, Some(0)),
-        ];
+        let expected =
+            [(0, "T-shirt/top", 1, Some(0)), (9, "Ankle boot", 2, Some(1)), (200, "200", 1, Some(0))];
         assert_eq!(classes, expected);
     }
 }
