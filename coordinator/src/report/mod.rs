@@ -4,6 +4,7 @@
 //! drawn once, as SVG: it stands in the page, and beside it as a file, as PNG and as the CSV of its numbers.
 
 pub mod importance;
+pub mod model;
 pub mod page;
 pub mod plot;
 pub mod search;

@@ -21,6 +21,7 @@ use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{Direction, TrialState};
 
 pub use self::curves::drawn_trials;
+pub(super) use self::head::duration;
 use self::variable::{Variable, variables};
 use super::Section;
 
@@ -53,7 +54,7 @@ struct Done<'a> {
 }
 
 /// Width of a picture that stands alone.
-const WIDTH: f64 = 820.0;
+pub(super) const WIDTH: f64 = 820.0;
 /// Points of a picture at most, so that a page of many trials can still be opened.
 const POINTS: usize = 2_500;
 
