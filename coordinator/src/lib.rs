@@ -6,6 +6,8 @@ pub mod store;
 
 pub mod artifacts;
 
+pub mod model_file;
+
 pub mod hindsight;
 
 pub mod metrics;

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::{artifacts, status};
 use crate::coordinator::{
-    Coordinator, CoordinatorError, DataPaths, find_study, find_study_id, prepare_within,
+    Coordinator, CoordinatorError, DataPaths, Sources, find_study, find_study_id, prepare_within,
 };
 use crate::hindsight;
 use crate::store::{TrialQuery, TrialSort};
@@ -114,10 +114,10 @@ impl StudyService for Studies {
         let request = request.into_inner();
         at_most("spec", request.spec.len(), SPEC_BYTES, "bytes")?;
         at_most("overrides", request.overrides.len(), OVERRIDES, "settings")?;
-        let data_paths = self.data_paths.clone();
+        let (data_paths, sources) = (self.data_paths.clone(), Sources::of(&self.coordinator.database()));
         let v1::CreateStudyRequest { spec, overrides, parent } = request;
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare_within(&spec, &overrides, &Locations::from_env(), &data_paths)
+            prepare_within(&spec, &overrides, &Locations::from_env(), &data_paths, &sources)
         });
         let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
         let mut study = study.map_err(|error| status::from_coordinator(error.into()))?;
