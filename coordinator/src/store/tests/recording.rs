@@ -5,7 +5,7 @@ use foldwise_engine::scheduler::{
     Command, DataInfo, EpochReport, Event, NewStudy, Options, Scheduler, ToWorker, WorkerInfo, Write,
 };
 use foldwise_shared::ids::{AttemptKey, Epoch, Millis, SessionId, StudyId, TrialNumber};
-use foldwise_shared::record::{Metrics, StudyRecord};
+use foldwise_shared::record::StudyRecord;
 use foldwise_shared::spec::{StudySpec, parse, with_pruner};
 use foldwise_shared::state::{AttemptState, FailureClass, StudyState, TrialState};
 use tempfile::TempDir;
@@ -123,14 +123,8 @@ impl<'a> Lead<'a> {
             failed(FailureClass::Preempted, "taken away")
         } else {
             let (epoch, validation_loss) = (Epoch(number), loss(key, number));
-            let report = EpochReport {
-                epoch,
-                train_loss: 0.5,
-                validation_loss,
-                learning_rate: 0.1,
-                seconds: 1.0,
-                metrics: Metrics::new(),
-            };
+            let report =
+                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Default::default() };
             return Event::Epoch { session, key, report };
         };
         self.tasks.swap_remove(chosen);
