@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{artifacts, status};
 use crate::coordinator::{
@@ -334,6 +334,11 @@ impl StudyService for Studies {
     async fn get_result(&self, request: Request<v1::GetResultRequest>) -> Answer<Self::GetResultStream> {
         let pieces = artifacts::get_result(&self.coordinator, request.into_inner()).await?;
         Ok(Response::new(Box::pin(pieces)))
+    }
+
+    async fn put_model(&self, request: Request<Streaming<v1::ModelChunk>>) -> Answer<v1::ModelStored> {
+        artifacts::put_model(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(v1::ModelStored {}))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Answer<v1::AskResponse> {

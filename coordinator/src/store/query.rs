@@ -127,6 +127,11 @@ impl Reader {
         }
     }
 
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn connect(real: &Path, path: &Path) -> Result<Self, StoreError> {
         let db = open::connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|fault| fault.at(path))?;
         Ok(Self { db, path: path.to_owned() })
