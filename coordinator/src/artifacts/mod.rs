@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldwise_proto::MAX_ARTIFACT;
+use foldwise_shared::artifact::Artifact;
 use foldwise_shared::checkpoint::is_digest;
 use rustix::fs::OFlags;
 
@@ -104,6 +105,16 @@ impl Artifacts {
             return Err(ArtifactError::TooLarge { bytes, limit: self.limit });
         }
         Incoming::begin(Arc::clone(self), digest, bytes)
+    }
+
+    /// Puts a whole file there; as long as what is given back lives, it is not removed.
+    ///
+    /// # Errors
+    /// As [`Self::receive`], and a disk that is full, for example.
+    pub fn put(self: &Arc<Self>, file: &Artifact, content: &[u8]) -> Result<Arrived, ArtifactError> {
+        let mut incoming = self.receive(&file.digest, file.bytes)?;
+        incoming.write(content)?;
+        incoming.finish()
     }
 
     /// Removes a file unless a row refers to it or it is just coming in.

@@ -9,7 +9,9 @@ mod curve;
 mod data;
 mod error;
 mod export;
+mod evaluate;
 mod external;
+mod fit;
 mod gate;
 mod living;
 mod log;
@@ -54,6 +56,8 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Resume(args) => run::resume(args),
+        Command::Fit(args) => fit::execute(&args),
+        Command::Evaluate(args) => evaluate::execute(&args),
         Command::Serve(args) => serve::serve(args),
         Command::Study(command) => study::execute(&command),
         Command::Trial(command) => trial::execute(&command),

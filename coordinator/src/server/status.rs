@@ -52,9 +52,10 @@ pub(super) fn from_wire(error: &WireError) -> Status {
 /// What goes wrong with an artifact: whether to send it again, to wait, or to let it be.
 pub(super) fn from_artifact(error: ArtifactError) -> Status {
     let code = match &error {
-        ArtifactError::NoDigest | ArtifactError::TooLarge { .. } | ArtifactError::Wire(_) => {
-            Code::InvalidArgument
-        }
+        ArtifactError::NoDigest
+        | ArtifactError::NoModel(_)
+        | ArtifactError::TooLarge { .. }
+        | ArtifactError::Wire(_) => Code::InvalidArgument,
         ArtifactError::Digest { .. } | ArtifactError::Length { .. } => Code::DataLoss,
         ArtifactError::Folder { .. } | ArtifactError::Unwritable { .. } => Code::ResourceExhausted,
         ArtifactError::NotThere(_) => Code::NotFound,

@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{artifacts, status};
 use crate::coordinator::{
@@ -362,6 +362,11 @@ impl StudyService for Studies {
         let metrics = read.await.map_err(status::from_coordinator)?;
         let metrics = metrics.into_iter().map(v1::Metric::from).collect();
         Ok(Response::new(v1::GetMetricsResponse { metrics }))
+    }
+
+    async fn put_model(&self, request: Request<Streaming<v1::ModelChunk>>) -> Answer<v1::ModelStored> {
+        artifacts::put_model(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(v1::ModelStored {}))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Answer<v1::AskResponse> {

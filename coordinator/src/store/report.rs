@@ -47,6 +47,8 @@ impl Reader {
         let sql = "SELECT trial.number, artifact.fold, artifact.kind, artifact.epoch, artifact.digest, artifact.bytes \
             FROM artifact JOIN trial ON trial.id = artifact.trial_id \
             WHERE artifact.study_id = ?1 AND artifact.kind <> 'checkpoint' \
+            AND NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial_id = artifact.trial_id \
+            AND newer.fold = artifact.fold AND newer.attempt > artifact.attempt AND newer.start_epoch < artifact.epoch) \
             ORDER BY trial.number, artifact.fold, artifact.kind, artifact.epoch, artifact.id LIMIT ?2 OFFSET ?3";
         self.read(|tx| {
             collect(tx, sql, params![study.0, limit, offset], |row| {

@@ -88,6 +88,7 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/StopStudy", Role::Writer),
     ("/foldwise.v1.WorkerService/PutArtifact", Role::Worker),
     ("/foldwise.v1.WorkerService/GetArtifact", Role::Worker),
+    ("/foldwise.v1.StudyService/PutModel", Role::Writer),
     ("/foldwise.v1.StudyService/ExtendStudy", Role::Writer),
     ("/foldwise.v1.StudyService/DeleteStudy", Role::Writer),
     ("/foldwise.v1.StudyService/RetryTrial", Role::Writer),
