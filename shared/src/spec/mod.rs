@@ -4,6 +4,7 @@ mod corruption;
 mod diff;
 mod error;
 mod extend;
+mod fit;
 mod fitted;
 mod model;
 mod parse;
@@ -23,6 +24,7 @@ pub use self::corruption::{Corruption, CorruptionSection, Erasing, Flip, Gaussia
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
 pub use self::extend::Extension;
+pub use self::fit::{FitOn, FitOptions, check_params, evaluation_of, fit_of};
 pub use self::fitted::{EvaluateSection, FitSection, SourceSection};
 pub use self::model::{EarlyStopping, ModelSection, TrainSection};
 pub use self::parse::{parse, place};
@@ -132,7 +134,8 @@ pub enum Objective {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files. Must be given for training.
+    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files or to a folder of images by class. Must
+    /// be given for training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// k-fold cross-validation: the number of folds, at least 2. Either this or `holdout`; an external objective may
