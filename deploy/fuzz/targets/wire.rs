@@ -13,7 +13,8 @@ use foldwise_shared::artifact::ResultRecord;
 use foldwise_shared::external::{Asked, TrialNow, TrialReport};
 use foldwise_shared::ids::{LeaseId, TrialNumber};
 use foldwise_shared::record::{
-    DecisionRecord, EpochRecord, Explanation, FoldRecord, Metrics, ReplayRecord, StudyEvent, StudyRecord, TrialRecord,
+    DecisionRecord, EpochRecord, Explanation, FoldRecord, Metrics, ReplayRecord, StudyEvent, StudyRecord,
+    TrialRecord,
 };
 use prost::Message;
 
