@@ -28,19 +28,6 @@ impl Parameters {
         Ok(Parameters { specs, flat })
     }
 
-    /// Weights that are known: `values` in a row, in the order of `specs`.
-    ///
-    /// # Errors
-    /// As many values as `specs` have are needed; or what libtorch says.
-    pub fn of(specs: Vec<ParameterSpec>, values: &[f32], device: Device) -> Result<Self, TchError> {
-        let count: i64 = specs.iter().map(ParameterSpec::count).sum();
-        if usize::try_from(count).ok() != Some(values.len()) {
-            return Err(TchError::Shape(format!("the network has {count} weights, not {}", values.len())));
-        }
-        let flat = Tensor::f_from_slice(values)?.f_to(device)?.f_set_requires_grad(true)?;
-        Ok(Parameters { specs, flat })
-    }
-
     /// What the buffer holds, in its order.
     pub fn specs(&self) -> &[ParameterSpec] {
         &self.specs
