@@ -10,6 +10,7 @@ pub mod model;
 pub mod train;
 
 pub mod bench;
+pub mod embed;
 
 pub mod supervisor;
 
