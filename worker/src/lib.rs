@@ -11,6 +11,8 @@ pub mod train;
 
 pub mod bench;
 pub mod embed;
+pub mod evaluate;
+pub mod fitted;
 
 pub mod supervisor;
 
