@@ -150,6 +150,7 @@ fn failed(error: &TrainError) -> Outcome {
     let class = match error {
         TrainError::Invalid(_) => FailureClass::Invalid,
         TrainError::OutOfMemory(_) => FailureClass::OutOfMemory,
+        TrainError::Diverged(_) => FailureClass::Diverged,
         // The fold starts afresh then, which may go well.
         TrainError::Checkpoint(_) | TrainError::Torch(_) => FailureClass::Error,
     };

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 
 use foldwise_shared::ids::Epoch;
 use foldwise_shared::model::{Schedule, TrialSettings};
+use foldwise_shared::split::Scheme;
 use foldwise_shared::state::FailureClass;
 use sha2::{Digest, Sha256};
 
 use super::{FoldObjective, Prepared, failed};
 use crate::agent::{Control, Draft, EpochReport, FoldWork, Outcome, Progress};
 use crate::model::ParameterSpec;
-use crate::train::{Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, Start, fit};
+use crate::train::{Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, LossParts, Start, fit};
 
 impl FoldObjective {
     pub(super) fn train(
@@ -40,6 +41,7 @@ impl FoldObjective {
             settings: &settings,
             seed: work.seed,
             checkpoints: &spec.checkpoint,
+            last_is_best: spec.scheme() == Scheme::Whole,
             start,
         };
         let mut follower = Follower { progress, identity: &identity, last: None };
@@ -122,8 +124,14 @@ fn report(result: &EpochResult) -> EpochReport {
         validation_loss: result.validation_loss,
         learning_rate: result.learning_rate,
         seconds: result.seconds,
-        metrics: BTreeMap::new(),
+        metrics: metrics(result),
     }
+}
+
+/// What else was measured: what the loss of a variational network is made of.
+fn metrics(result: &EpochResult) -> BTreeMap<String, f64> {
+    let parts = result.parts.map(|LossParts { mse, kl }| [("mse".to_owned(), mse), ("kl".to_owned(), kl)]);
+    parts.into_iter().flatten().collect()
 }
 
 fn diverged(last: Option<&EpochResult>) -> String {
