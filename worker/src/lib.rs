@@ -12,6 +12,9 @@ mod tensors;
 pub mod train;
 
 pub mod bench;
+pub mod embed;
+pub mod evaluate;
+pub mod fitted;
 
 pub mod supervisor;
 

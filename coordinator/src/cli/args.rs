@@ -425,7 +425,7 @@ pub enum DataCommand {
     },
     /// Show what a data set holds and a few of its images.
     Show {
-        /// mnist, fashion-mnist, synthetic-digits, or a path to IDX files.
+        /// mnist, fashion-mnist, synthetic-digits, or a path to IDX files or to a folder of images by class.
         #[arg(value_name = "NAME")]
         name: String,
         /// How to write the answer.

@@ -347,7 +347,7 @@ fn data(summary: &DataSummary) -> String {
     pairs.row("training", format!("{} images of {}x{}", summary.train_images, summary.height, summary.width));
     pairs.row("test", text(summary.test_images.map(|count| format!("{count} images"))));
     let classes: Vec<String> =
-        summary.classes.iter().map(|(class, count)| format!("{class}: {count}")).collect();
+        summary.classes.iter().map(|class| format!("{}: {}", class.name, class.train_images)).collect();
     pairs.row("classes", if classes.is_empty() { "-".to_owned() } else { classes.join(", ") });
     pairs.row("digest", &summary.digest);
     format!("{}\n\n{}\n", pairs.finish(), summary.sketch.trim_end())
