@@ -224,7 +224,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("report");
         let mut broken = report("x");
-        broken.sections[0].pictures[0].canvas.width = 0.0;
+        broken.sections[0].pictures[0].canvas.width = 1e9;
         let error = write(&broken, &folder).expect_err("no picture");
         assert!(error.to_string().contains("`one`"), "{error}");
         assert!(names(home.path()).is_empty());

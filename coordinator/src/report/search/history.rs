@@ -34,7 +34,7 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
     let mut canvas = Canvas::new(WIDTH, 372.0);
     let frame = Frame {
         area,
-        x: Scale::around([0.0, f64::from(last)].into_iter(), false),
+        x: Scale::around([0.0, f64::from(last).max(4.0)].into_iter(), false),
         y: Scale::losses(shown),
     };
     frame.draw(&mut canvas, "trial", "value");
