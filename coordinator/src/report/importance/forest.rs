@@ -9,8 +9,6 @@ use super::{CATEGORIES, Column, Kind};
 const DEPTH: u32 = 64;
 /// Where a trial is that has no such number.
 const ABSENT: f64 = -1.0;
-/// Where the numbers that there are begin, as a bound of a box.
-const PRESENT: f64 = -0.5;
 
 /// The trials in the form in which trees are grown.
 pub(super) struct Table {
@@ -231,8 +229,9 @@ impl Growing<'_> {
                         left_weight += self.drawn[row];
                         left_sum += self.drawn[row] * self.table.targets[row];
                         let (low, high) = (values[row], values[pair[1] as usize]);
-                        if low < high {
-                            let between = if low == ABSENT { PRESENT } else { low + (high - low) / 2.0 };
+                        // Who has it and who has not is another param's doing.
+                        if low < high && low != ABSENT {
+                            let between = low + (high - low) / 2.0;
                             offer(gain(left_weight, left_sum), at, Split::At(between.max(low)));
                         }
                     }
@@ -246,7 +245,9 @@ impl Growing<'_> {
                         entry.1 += self.drawn[row] * self.table.targets[row];
                     }
                     for (category, (left_weight, left_sum)) in sums.into_iter().enumerate() {
-                        if left_weight > 0.0 && left_weight < weight {
+                        // As above: the last one is to have none.
+                        let is_absent = category + 1 == weights.len();
+                        if left_weight > 0.0 && left_weight < weight && !is_absent {
                             offer(gain(left_weight, left_sum), at, Split::Is(category as u8));
                         }
                     }
