@@ -192,9 +192,10 @@ impl Reading<'_> {
             curves.extend(self.source.curve(study, Some(number), false)?);
         }
         let ledger = self.source.ledger(study)?;
+        let prefix = command.map_or_else(|| format!("{}-", study.name), |_| String::new());
         let command = command.map_or_else(String::new, str::to_owned);
         let study = study.clone();
-        let search = Search { study, spec, trials, decisions, attempts, curves, ledger, command };
+        let search = Search { study, spec, trials, decisions, attempts, curves, ledger, command, prefix };
         self.sections.extend(search.sections());
         let best = self.run(&search.study, &["range-test"])?;
         let range_test = model::range_test(&best);

@@ -58,7 +58,7 @@ pub fn check(bytes: &[u8]) {
         29 => artifact(bytes),
         30 => artifact_wanted(bytes),
         31 => record::<v1::Result, ResultRecord>(bytes),
-        32 => plain::<v1::ListResultsRequest>(bytes),
+        32 => plain::<v1::ListArtifactsRequest>(bytes),
         33 => plain::<v1::GetResultRequest>(bytes),
         _ => {}
     }

@@ -25,8 +25,8 @@ pub(super) fn picture(test: &RangeTest, name: &str) -> Option<Picture> {
     let low = smoothed.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let start = smoothed.first()?.1;
     let high = start + (start - low).abs() * 0.5;
-    let x = Scale::around(smoothed.iter().map(|point| point.0), true);
     let within = |point: &&(f64, f64)| point.1 <= high;
+    let x = Scale::around(smoothed.iter().filter(within).map(|point| point.0), true);
     let shown = raw.iter().chain(&smoothed).filter(within).map(|point| point.1);
     let area = Area { left: 76.0, top: 16.0, width: WIDTH - 226.0, height: 280.0 };
     let mut canvas = Canvas::new(WIDTH, 352.0);

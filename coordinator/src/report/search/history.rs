@@ -17,8 +17,11 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
     let done = search.done();
     let last = search.trials.last()?.number.0;
     // A pruned trial stands where it was judged.
-    let judged: BTreeMap<u32, f64> =
-        search.decisions.iter().filter_map(|record| Some((record.trial.0, record.decision.own?))).collect();
+    let judged: BTreeMap<u32, f64> = search
+        .decisions
+        .iter()
+        .filter_map(|record| Some((record.trial.0, record.decision.own?)))
+        .collect();
     let pruned: Vec<(f64, f64)> = search
         .trials
         .iter()
@@ -29,8 +32,11 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
 
     let area = Area { left: 74.0, top: 16.0, width: WIDTH - 224.0, height: 300.0 };
     let mut canvas = Canvas::new(WIDTH, 372.0);
-    let frame =
-        Frame { area, x: Scale::around([0.0, f64::from(last)].into_iter(), false), y: Scale::losses(shown) };
+    let frame = Frame {
+        area,
+        x: Scale::around([0.0, f64::from(last).max(4.0)].into_iter(), false),
+        y: Scale::losses(shown),
+    };
     frame.draw(&mut canvas, "trial", "value");
 
     let floor = frame.y.value(0.0);
