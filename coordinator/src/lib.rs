@@ -20,6 +20,8 @@ pub mod local;
 
 mod open_files;
 
+pub mod report;
+
 pub mod bench;
 
 pub mod cli;

@@ -7,6 +7,8 @@ pub(crate) struct Published {
     /// Addresses that end in a slash; a file's name is appended.
     pub mirrors: &'static [&'static str],
     pub files: [PublishedFile; 4],
+    /// What the labels mean, from 0.
+    pub classes: [&'static str; 10],
 }
 
 /// One gzipped file. Its digest is that of the unzipped content, so that a copy that somebody zipped again passes.
@@ -16,6 +18,9 @@ pub(crate) struct PublishedFile {
     pub content_bytes: u64,
     pub content_sha256: &'static str,
 }
+
+/// The classes of digits.
+pub(crate) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 /// MNIST (LeCun, Cortes, Burges).
 pub(crate) static MNIST: Published = Published {
@@ -30,6 +35,7 @@ pub(crate) static MNIST: Published = Published {
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ]),
+    classes: DIGITS,
 };
 
 /// FashionMNIST (Zalando Research, MIT license).
@@ -45,6 +51,19 @@ pub(crate) static FASHION_MNIST: Published = Published {
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ]),
+    // as <https://github.com/zalandoresearch/fashion-mnist#labels> names them
+    classes: [
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ],
 };
 
 /// Both sets have the same names and sizes.

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::catalog::{self, Published};
+use crate::class_folders::{self, ClassFolders};
 use crate::idx::{self, Kind};
 use crate::images::Bytes;
 use crate::synthetic::{self, Part};
@@ -19,6 +20,7 @@ pub struct Dataset {
     files: Vec<SourceFile>,
     train: Images,
     test: Option<Images>,
+    classes: Option<Vec<String>>,
     digest: String,
 }
 
@@ -82,6 +84,12 @@ impl Dataset {
         self.test.as_ref()
     }
 
+    /// The names of the classes, in the order of the labels from 0; none where only the labels are known (IDX files of the
+    /// user's). A label past the end has no name.
+    pub fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
+    }
+
     /// SHA-256, in hexadecimal, over count, height, width and channels of the training images (each as a
     /// little-endian u64) and all their bytes. Labels and test images don't count.
     pub fn digest(&self) -> &str {
@@ -121,7 +129,12 @@ fn open_published(set: &Published, locations: &Locations) -> Result<Dataset, Dat
         data,
         cache,
     })?;
-    open_folder(set.name, origin, locations)
+    let dataset = open_folder(set.name, origin, locations)?;
+    Ok(Dataset { classes: Some(names(&set.classes)), ..dataset })
+}
+
+fn names(classes: &[&str]) -> Vec<String> {
+    classes.iter().copied().map(str::to_owned).collect()
 }
 
 fn open_synthetic(locations: &Locations) -> Result<Dataset, DataError> {
@@ -141,6 +154,7 @@ fn open_synthetic(locations: &Locations) -> Result<Dataset, DataError> {
         files: Vec::new(),
         train,
         test: Some(test),
+        classes: Some(names(&catalog::DIGITS)),
         digest,
     })
 }
@@ -159,7 +173,15 @@ fn open_path(name: &str, path: PathBuf, locations: &Locations) -> Result<Dataset
     let mut files = Vec::new();
     let (train, digest) = load(&path, None, locations, &mut files)?;
     let digest = digest::hex(&digest.unwrap_or_else(|| train.digest()));
-    Ok(Dataset { name: name.to_owned(), origin: Origin::Path(path), files, train, test: None, digest })
+    Ok(Dataset {
+        name: name.to_owned(),
+        origin: Origin::Path(path),
+        files,
+        train,
+        test: None,
+        classes: None,
+        digest,
+    })
 }
 
 fn open_folder(name: &str, origin: Origin, locations: &Locations) -> Result<Dataset, DataError> {
@@ -167,7 +189,10 @@ fn open_folder(name: &str, origin: Origin, locations: &Locations) -> Result<Data
         return open_synthetic(locations);
     };
     let Some(train_path) = find_file(folder, "train-images", Kind::Images) else {
-        return Err(DataError::NoTrainingImages { folder: folder.clone() });
+        let Some(folders) = class_folders::find(folder)? else {
+            return Err(DataError::NoTrainingImages { folder: folder.clone() });
+        };
+        return open_classes(name, origin, folders, locations);
     };
     let mut files = Vec::new();
     let train_labels = find_file(folder, "train-labels", Kind::Labels);
@@ -189,7 +214,36 @@ fn open_folder(name: &str, origin: Origin, locations: &Locations) -> Result<Data
             Some(test)
         }
     };
-    Ok(Dataset { name: name.to_owned(), origin, files, train, test, digest })
+    Ok(Dataset { name: name.to_owned(), origin, files, train, test, classes: None, digest })
+}
+
+fn open_classes(
+    name: &str,
+    origin: Origin,
+    folders: ClassFolders,
+    locations: &Locations,
+) -> Result<Dataset, DataError> {
+    let cache = locations.unpacked_folder();
+    let (train, digest) = folders.train.open(cache.as_deref())?;
+    let mut files = folders.train.source_files();
+    let test = match &folders.test {
+        None => None,
+        Some(part) => {
+            let (test, _) = part.open(cache.as_deref())?;
+            part.check_size_beside(&test, &folders.train, &train)?;
+            files.extend(part.source_files());
+            Some(test)
+        }
+    };
+    Ok(Dataset {
+        name: name.to_owned(),
+        origin,
+        files,
+        train,
+        test,
+        classes: Some(folders.classes),
+        digest: digest::hex(&digest),
+    })
 }
 
 /// The file of a part under its usual names; a plain one before a gzipped one, since it needs no unpacking.

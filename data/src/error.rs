@@ -8,7 +8,7 @@ pub enum DataError {
     /// The name is no data set, and no file or folder has it.
     #[error(
         "unknown data set {given:?}{}; use mnist, fashion-mnist, synthetic-digits, or the path of a folder of IDX \
-         files or of one IDX image file",
+         files, of a folder with a folder of images for each class, or of one IDX image file",
         nearest.map(|name| format!(" (did you mean {name:?}?)")).unwrap_or_default()
     )]
     UnknownName {
@@ -25,7 +25,8 @@ pub enum DataError {
     },
     /// A folder without training images.
     #[error(
-        "no training images in {}: it should hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz",
+        "no training images in {}: it should hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz, or a folder of \
+         PNG or JPEG files for each class",
         folder.display()
     )]
     NoTrainingImages {

@@ -134,7 +134,12 @@ mod tests {
         let file =
             PublishedFile { name: "train-images-idx3-ubyte.gz", content_bytes: 9, content_sha256: "00" };
         // Port 9 of the own machine: nobody listens there.
-        let set = Published { name: "mnist", mirrors: &["http://127.0.0.1:9/a/"], files: [file; 4] };
+        let set = Published {
+            name: "mnist",
+            mirrors: &["http://127.0.0.1:9/a/"],
+            files: [file; 4],
+            classes: catalog::DIGITS,
+        };
         let root = tempfile::tempdir().expect("a folder");
         let locations = Locations::new(Some(root.path().join("d")), Some(root.path().join("c")));
         let mut failed = 0;

@@ -2,12 +2,13 @@
 //! that all processes of a machine share.
 //!
 //! The path of the data: a [`Reference`] (what a study file names) is looked up in the [`Locations`] (where this
-//! machine keeps data), its IDX files are read and unpacked once, and a [`Dataset`] maps the result read-only.
-//! [`fetch`] fills the download cache beforehand.
+//! machine keeps data), its IDX files or its folders of images are read and unpacked once, and a [`Dataset`] maps the
+//! result read-only. [`fetch`] fills the download cache beforehand.
 //!
 //! Invariant: opening never downloads, and nothing but [`Locations::from_env`] reads the environment.
 
 mod catalog;
+mod class_folders;
 mod dataset;
 mod digest;
 mod download;

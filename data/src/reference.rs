@@ -14,7 +14,7 @@ pub enum Reference {
     FashionMnist,
     /// Digits this crate draws by itself; no file needed.
     SyntheticDigits,
-    /// A folder of IDX files under their usual names, or one IDX image file.
+    /// A folder of IDX files under their usual names, a folder of classes with images in them, or one IDX image file.
     Path(PathBuf),
 }
 

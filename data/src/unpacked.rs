@@ -3,7 +3,8 @@
 //!
 //! A file is a header of 64 bytes (magic, count, height and width as little-endian u64, SHA-256 of the images) and
 //! the image bytes. It is named by the SHA-256 of the file it was unpacked from, because a path with its length and
-//! time can stay the same while the content changes, and hashing the packed file takes only milliseconds.
+//! time can stay the same while the content changes, and hashing the packed file takes only milliseconds. What came
+//! from a folder of images is named by the SHA-256 of what the file system says of its files.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use foldwise_proto::convert::{WireError, check_name};
 use foldwise_proto::dial::{Address, DialError, Tls, TlsFiles};
+use foldwise_shared::model::Network;
 use foldwise_worker::agent::{Patience, Target};
 use foldwise_worker::device::DeviceChoice;
 use foldwise_worker::supervisor::Devices;
@@ -83,6 +84,9 @@ pub struct BenchArgs {
     /// Threads of one operation on a CPU.
     #[arg(long, env = "FOLDWISE_THREADS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: u16,
+    /// The network, under the settings of its published study: lab, or symmetric.
+    #[arg(long, env = "FOLDWISE_BENCH_NETWORK", default_value = "lab", value_name = "NETWORK", value_parser = network)]
+    pub network: Network,
     /// The data: mnist, fashion-mnist, synthetic-digits, or a path.
     #[arg(long, env = "FOLDWISE_BENCH_DATASET", default_value = "synthetic-digits", value_name = "NAME")]
     pub dataset: String,
@@ -262,6 +266,14 @@ fn bearer(text: &str, from: &str) -> Result<AsciiMetadataValue, ConfigError> {
 fn default_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}-{}", std::process::id())
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "lab" => Ok(Network::Lab),
+        "symmetric" => Ok(Network::Symmetric),
+        _ => Err("there are lab and symmetric".into()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -3,12 +3,14 @@
 pub mod agent;
 pub mod objective;
 
+pub mod corruption;
 pub mod device;
 pub mod images;
 pub mod model;
 pub mod train;
 
 pub mod bench;
+pub mod embed;
 
 pub mod supervisor;
 

@@ -261,7 +261,8 @@ fn run_bench(args: &BenchArgs) -> Result<(), Failure> {
     let dataset = dataset.map_err(|error| Failure::new(WRONG_CONFIG, error))?;
     let images = DeviceImages::training(Arc::new(dataset), device);
     let images = images.map_err(|error| Failure::new(TRY_AGAIN, error))?;
-    let settings = BenchSettings { epochs: args.epochs, images: args.images, batch_size: args.batch_size };
+    let BenchArgs { network, epochs, images: count, batch_size, .. } = *args;
+    let settings = BenchSettings { network, epochs, images: count, batch_size };
     let result = bench(&images, settings).map_err(|error| Failure::new(TRY_AGAIN, error))?;
     print(&serde_json::to_string(&result).map_err(|error| Failure::new(TRY_AGAIN, error))?)
 }

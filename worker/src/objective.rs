@@ -1,23 +1,21 @@
-//! Trains the folds that the agent gets: opens the data a study is about, makes sure it is the same as everybody's,
-//! and hands the fold to the trainer.
+//! Does the folds that the agent gets: opens the data a study is about, makes sure it is the same as everybody's, and
+//! hands the fold to the objective of its kind.
+
+mod training;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldwise_data::{Dataset, Locations};
-use foldwise_shared::ids::Epoch;
-use foldwise_shared::model::{Schedule, TrialSettings};
-use foldwise_shared::spec::{CheckpointSection, StudySpec};
+use foldwise_shared::model::TrialSettings;
+use foldwise_shared::spec::{self, StudySpec};
 use foldwise_shared::split::Splits;
 use foldwise_shared::state::FailureClass;
-use sha2::{Digest, Sha256};
 use tch::Device;
 
-use crate::agent::{Control, Draft, EpochReport, FoldWork, Objective, Outcome, Progress};
+use crate::agent::{Control, FoldWork, Objective, Outcome, Progress};
 use crate::images::{DeviceImages, ImagesError};
-use crate::model::ParameterSpec;
-use crate::train::{Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, Start, TrainError, fit};
+use crate::train::TrainError;
 
 /// Folds of studies about images, trained on one device.
 pub struct FoldObjective {
@@ -45,11 +43,11 @@ impl Opened {
     }
 }
 
-/// A fold that can be trained here.
+/// A fold that can be done here.
 struct Prepared {
+    spec: StudySpec,
     opened: Arc<Opened>,
     settings: TrialSettings,
-    checkpoints: CheckpointSection,
     train: Vec<i64>,
     validation: Vec<i64>,
 }
@@ -89,9 +87,7 @@ impl FoldObjective {
         }
         let fold = work.key.fold.0;
         match (splits.train(fold), splits.validation(fold)) {
-            (Some(train), Some(validation)) => {
-                Ok(Prepared { opened, settings, checkpoints: spec.checkpoint, train, validation })
-            }
+            (Some(train), Some(validation)) => Ok(Prepared { spec, opened, settings, train, validation }),
             _ => {
                 Err(invalid(format!("there is no fold {fold}; the study has {}, from 0 on", splits.folds())))
             }
@@ -110,46 +106,31 @@ impl FoldObjective {
         Ok(opened)
     }
 
-    fn train(
+    /// The training images on the device.
+    fn images(&self, opened: &Opened) -> Result<DeviceImages, Outcome> {
+        opened.images(self.device).map_err(|error| match error {
+            ImagesError::Torch(error) => failed(&error.into()),
+            error => invalid(error.to_string()),
+        })
+    }
+
+    fn dispatch(
         &self,
         work: &FoldWork,
         start: Option<Vec<u8>>,
         control: &Control,
         progress: &mut dyn Progress,
     ) -> Result<Outcome, Outcome> {
-        let Prepared { opened, settings, checkpoints, train, validation } = self.prepare(work)?;
-        let identity = identity(work, &settings);
-        let start = match (&work.start, start) {
-            (None, _) => None,
-            (Some(point), Some(file)) => Some(Start { file, epoch: point.epoch.0, identity: &identity }),
-            (Some(_), None) => {
-                let message = "the checkpoint to go on from is missing".to_owned();
-                return Err(Outcome::Failed { class: FailureClass::Error, message });
+        let prepared = self.prepare(work)?;
+        match prepared.spec.study.objective {
+            spec::Objective::Training => self.train(prepared, work, start, control, progress),
+            spec::Objective::Evaluation | spec::Objective::Transfer => {
+                Err(declined("this worker only trains".to_owned()))
             }
-        };
-        let images = opened.images(self.device).map_err(|error| match error {
-            ImagesError::Torch(error) => failed(&error.into()),
-            error => invalid(error.to_string()),
-        })?;
-        let task = FitTask {
-            images: &images,
-            train: &train,
-            validation: &validation,
-            settings: &settings,
-            seed: work.seed,
-            checkpoints: &checkpoints,
-            start,
-        };
-        let mut follower = Follower { progress, identity: &identity, last: None };
-        let ending = fit(task, &|| control.interrupted(), &mut follower);
-        let last = follower.last;
-        Ok(match ending.map_err(|error| failed(&error))? {
-            Ending::Completed | Ending::EarlyStopped => Outcome::Finished { stopped: false },
-            Ending::Stopped => Outcome::Finished { stopped: true },
-            Ending::Diverged => {
-                Outcome::Failed { class: FailureClass::Diverged, message: diverged(last.as_ref()) }
+            spec::Objective::External => {
+                Err(invalid("the trials of an external objective are not for workers".to_owned()))
             }
-        })
+        }
     }
 }
 
@@ -161,94 +142,15 @@ impl Objective for FoldObjective {
         control: &Control,
         progress: &mut dyn Progress,
     ) -> Outcome {
-        self.train(work, start, control, progress).unwrap_or_else(|outcome| outcome)
+        self.dispatch(work, start, control, progress).unwrap_or_else(|outcome| outcome)
     }
-}
-
-/// Passes on what comes of a training.
-struct Follower<'a> {
-    progress: &'a mut dyn Progress,
-    identity: &'a str,
-    last: Option<EpochResult>,
-}
-
-impl Listener for Follower<'_> {
-    fn epoch(&mut self, result: &EpochResult) -> Flow {
-        self.last = Some(*result);
-        match self.progress.epoch(report(result)) {
-            ControlFlow::Continue(()) => Flow::Continue,
-            ControlFlow::Break(()) => Flow::Stop,
-        }
-    }
-
-    fn checkpoint(&mut self, checkpoint: Checkpoint, specs: &[ParameterSpec], last: bool) {
-        let (identity, specs) = (self.identity.to_owned(), specs.to_vec());
-        let epoch = Epoch(checkpoint.epoch);
-        let write = move || checkpoint.to_bytes(&identity, &specs).map_err(|error| error.to_string());
-        self.progress.checkpoint(Draft { epoch, last, write: Box::new(write) });
-    }
-}
-
-/// What decides the curve of a fold, as a digest: a checkpoint is for a training of the same only. How many epochs there may
-/// be at most changes nothing of those before.
-fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
-    let TrialSettings {
-        model,
-        corruption,
-        optimizer,
-        learning_rate,
-        momentum,
-        weight_decay,
-        batch_size,
-        schedule,
-        epochs,
-        early_stopping,
-    } = settings;
-    // Where the learning rate follows a plan, how many epochs there are changes all of them.
-    let planned = (*schedule != Schedule::Constant).then_some(epochs);
-    let text = serde_json::json!([
-        work.study.data_digest,
-        work.study.splits_digest,
-        work.key.fold,
-        work.seed,
-        model,
-        corruption,
-        optimizer,
-        learning_rate,
-        momentum,
-        weight_decay,
-        batch_size,
-        schedule,
-        planned,
-        early_stopping,
-    ]);
-    Sha256::digest(text.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn report(result: &EpochResult) -> EpochReport {
-    EpochReport {
-        epoch: Epoch(result.epoch),
-        train_loss: result.train_loss,
-        validation_loss: result.validation_loss,
-        learning_rate: result.learning_rate,
-        seconds: result.seconds,
-        metrics: BTreeMap::new(),
-    }
-}
-
-fn diverged(last: Option<&EpochResult>) -> String {
-    last.map_or_else(String::new, |last| {
-        format!(
-            "epoch {}: the training loss is {} and the validation loss {}",
-            last.epoch, last.train_loss, last.validation_loss
-        )
-    })
 }
 
 fn failed(error: &TrainError) -> Outcome {
     let class = match error {
         TrainError::Invalid(_) => FailureClass::Invalid,
         TrainError::OutOfMemory(_) => FailureClass::OutOfMemory,
+        TrainError::Diverged(_) => FailureClass::Diverged,
         // The fold starts afresh then, which may go well.
         TrainError::Checkpoint(_) | TrainError::Torch(_) => FailureClass::Error,
     };
@@ -274,14 +176,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
     use std::path::{Path, PathBuf};
 
-    use foldwise_shared::ids::{Attempt, AttemptKey, FoldIndex, StudyId, TrialNumber};
+    use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
     use foldwise_shared::spec;
     use foldwise_shared::value::{ParamValue, Params};
 
     use super::*;
-    use crate::agent::{StartPoint, StudyWork};
+    use crate::agent::{Draft, EpochReport, StartPoint, StudyWork};
 
     const IMAGES: u8 = 24;
 

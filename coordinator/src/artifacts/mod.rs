@@ -10,7 +10,7 @@ mod janitor;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,6 +77,22 @@ impl Artifacts {
             return Err(ArtifactError::Unreadable { digest: digest.to_owned(), source });
         }
         Ok((file, kind.len()))
+    }
+
+    /// The content of a file of which so many bytes are recorded.
+    ///
+    /// # Errors
+    /// It is not there, no ordinary file, or of another length.
+    pub fn read(&self, digest: &str, recorded: u64) -> Result<Vec<u8>, ArtifactError> {
+        let (file, found) = self.open(digest)?;
+        let wrong = |found| ArtifactError::Length { digest: digest.to_owned(), found, recorded };
+        if found != recorded {
+            return Err(wrong(found));
+        }
+        let mut bytes = Vec::new();
+        let read = file.take(recorded).read_to_end(&mut bytes);
+        let read = read.map_err(|source| ArtifactError::Unreadable { digest: digest.to_owned(), source })?;
+        if read as u64 == recorded { Ok(bytes) } else { Err(wrong(read as u64)) }
     }
 
     /// A new file of that digest and length, which comes piece by piece.

@@ -4,6 +4,7 @@ mod bench;
 mod external;
 mod fit;
 mod living;
+mod report;
 mod security;
 mod serve;
 mod words;
@@ -22,6 +23,7 @@ pub use self::living::{
     DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand,
     handover,
 };
+pub use self::report::ReportPageArgs;
 pub use self::security::{CertsArgs, GateArgs, TlsArgs, TokenArgs};
 pub use self::serve::ServeArgs;
 pub use self::words::{Device, TrialOrder};
@@ -101,6 +103,8 @@ pub enum Command {
     Curve(CurveArgs),
     /// Show what other pruners would have made of a study.
     Replay(ReplayArgs),
+    /// Make a page with pictures of a study, or of a model.
+    Report(ReportPageArgs),
     /// Print the JSON Schema of the study file.
     Schema,
     /// Fetch and look at data sets.
@@ -433,7 +437,7 @@ pub enum DataCommand {
     },
     /// Show what a data set holds and a few of its images.
     Show {
-        /// mnist, fashion-mnist, synthetic-digits, or a path to IDX files.
+        /// mnist, fashion-mnist, synthetic-digits, or a path to IDX files or to a folder of images by class.
         #[arg(value_name = "NAME")]
         name: String,
         /// How to write the answer.

@@ -41,13 +41,26 @@ pub struct DataSummary {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Training images of each class.
-    pub classes: Vec<(u8, usize)>,
+    /// The classes that occur, in the order of their labels.
+    pub classes: Vec<ClassSummary>,
     /// SHA-256 of the training images.
     pub digest: String,
     /// A few of them, drawn with letters.
     #[serde(skip)]
     pub sketch: String,
+}
+
+/// How many images a class has.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClassSummary {
+    /// Its number.
+    pub label: u8,
+    /// What it is called; its number where it has no name.
+    pub name: String,
+    /// Training images.
+    pub train_images: usize,
+    /// Test images, if their labels are known.
+    pub test_images: Option<usize>,
 }
 
 /// Does what a `foldwise data` command says.
@@ -97,15 +110,70 @@ fn summary(name: &str, locations: &Locations) -> Result<DataSummary, CliError> {
         test_images: data.test().map(|test| test.len()),
         height: train.height(),
         width: train.width(),
-        classes: train.class_counts().unwrap_or_default(),
+        classes: classes(&data),
         digest: data.digest().to_owned(),
         sketch: sketch(train, &SKETCHED),
     })
+}
+
+fn classes(data: &Dataset) -> Vec<ClassSummary> {
+    let test = data.test().and_then(|test| test.class_counts());
+    let of_test = |label| {
+        let count = test.as_ref()?.iter().find(|(of, _)| *of == label).map_or(0, |(_, count)| *count);
+        Some(count)
+    };
+    let name = |label: u8| {
+        let names = data.classes()?;
+        names.get(usize::from(label)).cloned()
+    };
+    let counts = data.train().class_counts().unwrap_or_default();
+    let class = |(label, train_images): (u8, usize)| ClassSummary {
+        label,
+        name: name(label).unwrap_or_else(|| label.to_string()),
+        train_images,
+        test_images: of_test(label),
+    };
+    counts.into_iter().map(class).collect()
 }
 
 fn place(origin: &Origin) -> String {
     match origin {
         Origin::Drawn => "drawn by the program".to_owned(),
         Origin::DataFolder(path) | Origin::Cache(path) | Origin::Path(path) => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn idx(magic: u8, sizes: &[u8], values: &[u8]) -> Vec<u8> {
+        let header = [0, 0, 8, magic].into_iter().chain(sizes.iter().flat_map(|size| [0, 0, 0, *size]));
+        header.chain(values.iter().copied()).collect()
+    }
+
+    #[test]
+    fn the_classes_have_names_and_counts() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("fashion-mnist");
+        fs::create_dir(&folder).expect("a folder");
+        let write = |name: &str, content| fs::write(folder.join(name), content).expect("written");
+        write("train-images-idx3-ubyte", idx(3, &[4, 1, 1], &[0; 4]));
+        write("train-labels-idx1-ubyte", idx(1, &[4], &[9, 0, 9, 200]));
+        write("t10k-images-idx3-ubyte", idx(3, &[1, 1, 1], &[0]));
+        write("t10k-labels-idx1-ubyte", idx(1, &[1], &[9]));
+        let locations = Locations::new(Some(root.path().to_owned()), None);
+        let summary = summary("fashion-mnist", &locations).expect("a good set");
+        let classes: Vec<_> = summary
+            .classes
+            .iter()
+            .map(|class| (class.label, class.name.as_str(), class.train_images, class.test_images))
+            .collect();
+        // A label that the data set has no name for is its number.
+        let expected =
+            [(0, "T-shirt/top", 1, Some(0)), (9, "Ankle boot", 2, Some(1)), (200, "200", 1, Some(0))];
+        assert_eq!(classes, expected);
     }
 }

@@ -19,6 +19,7 @@ mod next;
 mod remote;
 mod render;
 mod replay;
+mod report;
 mod source;
 mod study;
 mod trial;
@@ -65,6 +66,7 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Best(args) => best::execute(&args),
         Command::Curve(args) => curve::execute(&args),
         Command::Replay(args) => replay::execute(&args),
+        Command::Report(args) => report::execute(&args),
         Command::Schema => schema(),
         Command::Data(command) => data::execute(&command),
         Command::Certs(args) => certs::execute(&args),

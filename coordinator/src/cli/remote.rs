@@ -1,7 +1,8 @@
 //! A coordinator as a query sees it: each method is one call, answered in our own types.
 
 mod living;
-mod results;
+mod models;
+mod whole;
 
 use std::time::Duration;
 

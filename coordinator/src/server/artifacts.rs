@@ -12,7 +12,7 @@ use foldwise_proto::convert::{
 use foldwise_proto::v1::model_chunk;
 use foldwise_proto::{ARTIFACT_PIECE, v1};
 use foldwise_shared::artifact::{Artifact, MODEL, ResultFile, Upload};
-use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::checkpoint::{Checkpoint, is_digest};
 use foldwise_shared::ids::Epoch;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
@@ -213,30 +213,30 @@ pub(super) async fn put_model(
     .await
 }
 
-/// A result of a study, or the model that it starts from, for a person.
-pub(super) async fn get_result(
+/// Any artifact of a study but a checkpoint, for whoever may look at it.
+pub(super) async fn fetch(
     coordinator: &Coordinator,
-    request: v1::GetResultRequest,
-) -> Result<ReceiverStream<Result<v1::ResultChunk, Status>>, Status> {
-    let v1::GetResultRequest { study: name, digest } = request;
+    study: String,
+    digest: String,
+) -> Result<ReceiverStream<Result<v1::ArtifactPiece, Status>>, Status> {
+    if !is_digest(&digest) {
+        return Err(status::from_artifact(ArtifactError::NoDigest));
+    }
     let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
-    let wanted = digest.clone();
-    let found = coordinator.read(move |reader| {
+    let (name, wanted) = (study.clone(), digest.clone());
+    let recorded = coordinator.read(move |reader| {
         let study = find_study_id(reader, &name)?;
-        Ok(reader.result_of(study, &wanted)?.ok_or(name))
+        Ok(reader.artifact_bytes(study, &wanted)?)
     });
-    let recorded = found.await.map_err(status::from_coordinator)?;
-    let recorded = recorded.map_err(|name| {
-        let message = format!("study `{name}` has no result with the digest {digest:?}");
-        status::from_artifact(ArtifactError::NotThere(message))
-    })?;
-    let artifacts = coordinator.artifacts().clone();
+    let recorded = recorded.await.map_err(status::from_coordinator)?;
+    let bytes = recorded.ok_or_else(|| status::no_artifact(&study, &digest))?;
+    let (artifacts, recorded) = (coordinator.artifacts().clone(), Artifact { digest: digest.clone(), bytes });
     let file = blocking(move || open(&artifacts, recorded)).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     spawn_blocking(move || {
         let _place = place;
         send_pieces(file, digest, |piece| {
-            sender.blocking_send(piece.map(|data| v1::ResultChunk { data })).is_ok()
+            sender.blocking_send(piece.map(|data| v1::ArtifactPiece { data })).is_ok()
         });
     });
     Ok(ReceiverStream::new(receiver))

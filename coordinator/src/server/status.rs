@@ -81,6 +81,11 @@ pub(super) fn no_trial(study: &str, number: u32) -> Status {
     Status::new(Code::NotFound, format!("the study `{study}` has no trial {number}"))
 }
 
+/// The study has no such artifact.
+pub(super) fn no_artifact(study: &str, digest: &str) -> Status {
+    Status::new(Code::NotFound, format!("the study `{study}` has no artifact {digest}"))
+}
+
 /// A stream that does not begin with a hello.
 pub(super) fn no_hello() -> Status {
     Status::new(Code::InvalidArgument, "the first message of a session must be a hello")

@@ -134,7 +134,8 @@ pub enum Objective {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files. Must be given for training.
+    /// `mnist`, `fashion-mnist`, `synthetic-digits`, or a path to IDX files or to a folder of images by class. Must
+    /// be given for training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// k-fold cross-validation: the number of folds, at least 2. Either this or `holdout`; an external objective may

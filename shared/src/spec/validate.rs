@@ -74,7 +74,9 @@ fn check_data(spec: &StudySpec) -> Result<(), SpecError> {
         let what = if data.dataset.is_some() { "it is empty" } else { "it is missing" };
         return error(
             "data.dataset",
-            format!("{what}; write mnist, fashion-mnist, synthetic-digits or a path to IDX files"),
+            format!(
+                "{what}; write mnist, fashion-mnist, synthetic-digits or a path to IDX files or images by class"
+            ),
         );
     }
     match (data.folds, data.holdout) {

@@ -32,7 +32,6 @@ pub enum Said {
     Result(NewResult),
 }
 
-
 /// What runs and what waits. What all threads say goes into one channel; an attempt runs until its
 /// [`Report::End`] has been handed back to [`Attempts::heard`].
 pub struct Attempts {

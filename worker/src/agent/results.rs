@@ -80,7 +80,9 @@ impl Results {
     /// All epochs of an attempt up to this one are acknowledged.
     pub fn acknowledged(&mut self, key: AttemptKey, epoch: Epoch) {
         let Some(queue) = self.of.get_mut(&key).filter(|queue| queue.sending.is_none()) else { return };
-        let Some((_, result)) = queue.waiting.pop_front_if(|(reported, _)| *reported <= epoch) else { return };
+        let Some((_, result)) = queue.waiting.pop_front_if(|(reported, _)| *reported <= epoch) else {
+            return;
+        };
         queue.sent = Arc::default();
         let send = send(self.artifacts.clone(), key, result, Arc::clone(&queue.sent), self.done.clone());
         queue.sending = Some(tokio::spawn(send));
@@ -134,7 +136,9 @@ fn check(result: &NewResult, kinds: usize) -> Result<(), String> {
         ));
     }
     if kinds > MAX_KINDS {
-        return Err(format!("a result of kind {kind} is one kind too many; an attempt has at most {MAX_KINDS}"));
+        return Err(format!(
+            "a result of kind {kind} is one kind too many; an attempt has at most {MAX_KINDS}"
+        ));
     }
     match content.len() as u64 {
         0 => Err(format!("a result of kind {kind} is empty; an artifact has at least one byte")),

@@ -153,7 +153,9 @@ async fn send(
             continue;
         };
         let epoch = draft.epoch;
-        let made = spawn_blocking(move || (draft.write)().map(|content| (epoch, File::checkpoint(epoch, content)))).await;
+        let made =
+            spawn_blocking(move || (draft.write)().map(|content| (epoch, File::checkpoint(epoch, content))))
+                .await;
         match made {
             Ok(Ok(file)) => patiently(&artifacts, key, &file, &next).await,
             Ok(Err(error)) => warn!("{key} has no checkpoint after epoch {epoch}: {error}"),

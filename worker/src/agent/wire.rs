@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldwise_proto::convert::{WireError, attempt_key, attempt_key_from, device_use, failure, params_from, value};
+use foldwise_proto::convert::{
+    WireError, attempt_key, attempt_key_from, device_use, failure, params_from, value,
+};
 use foldwise_proto::v1::{
     self, ack::What, assign::Work, from_worker::Message as From, to_worker::Message as To,
 };

@@ -1,6 +1,6 @@
 //! A convolution and its mirror image, the transposed convolution, in either layout.
 
-use foldwise_shared::model::ConvShape;
+use foldwise_shared::model::{ConvShape, Layer};
 use tch::{Device, TchError, Tensor};
 
 use super::Layout;
@@ -12,47 +12,57 @@ pub(super) struct Convolution {
     large: Side,
     small: Side,
     shape: ConvShape,
-    output_padding: i64,
+    output_padding: (i64, i64),
     taps: Option<Taps>,
 }
 
-/// One side of a convolution: square images of some channels.
+/// One side of a convolution: images of some channels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Side {
     pub channels: i64,
-    pub length: i64,
+    pub height: i64,
+    pub width: i64,
 }
 
 impl Side {
-    fn features(self) -> i64 {
-        self.channels * self.length * self.length
+    /// Pixels of one channel.
+    pub fn area(self) -> i64 {
+        self.height * self.width
+    }
+
+    /// Pixels of all channels.
+    pub fn features(self) -> i64 {
+        self.channels * self.area()
     }
 }
 
-/// For [`Layout::ImagesLast`]: which feature of the large image each factor of the matrix product is.
+/// For [`Layout::ImagesLast`]: which pixel of the large image each factor of the matrix product is.
 struct Taps {
-    /// The feature of (large channel, kernel row, kernel column, small row, small column), flattened; one past the
-    /// last feature stands for the padding.
-    features: Tensor,
+    /// The pixel of (small row, small column, kernel row, kernel column), flattened; one past the last pixel stands for
+    /// the padding.
+    pixels: Tensor,
     padded: bool,
 }
 
 impl Convolution {
     pub fn new(
-        large: Side,
-        small_channels: i64,
-        shape: ConvShape,
+        layer: Layer,
+        (large_channels, small_channels): (i64, i64),
         layout: Layout,
         device: Device,
     ) -> Result<Self, TchError> {
-        let length = (large.length + 2 * shape.padding - shape.kernel) / shape.stride + 1;
-        let small = Side { channels: small_channels, length };
+        let Layer { shape, input, output, output_padding } = layer;
+        let side = |channels, (height, width)| Side { channels, height, width };
+        let (large, small) = (side(large_channels, input), side(small_channels, output));
         let taps = match layout {
             Layout::ImagesFirst => None,
             Layout::ImagesLast => Some(Taps::new(large, small, shape, device)?),
         };
-        let output_padding = large.length - shape.transposed(length);
         Ok(Convolution { large, small, shape, output_padding, taps })
+    }
+
+    pub fn large(&self) -> Side {
+        self.large
     }
 
     pub fn small(&self) -> Side {
@@ -65,85 +75,90 @@ impl Convolution {
     }
 
     /// The convolution of a batch of large images; `bias` is one number a small channel.
-    pub fn down(&self, batch: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {
+    pub fn down(&self, batch: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
         let ConvShape { stride, padding, .. } = self.shape;
-        let Side { channels, length } = self.large;
+        let Side { channels, height, width } = self.large;
         let Some(taps) = &self.taps else {
             return batch
-                .f_view([-1, channels, length, length])?
-                .f_conv2d(weight, Some(bias), stride, padding, 1, 1)?
-                .f_flatten(1, -1);
-        };
-        let columns = self.columns(&taps.gather(batch)?)?;
-        let product = bias.f_unsqueeze(1)?.f_addmm(&weight.f_view([self.small.channels, -1])?, &columns)?;
-        product.f_view([self.small.features(), -1])
-    }
-
-    /// The transposed convolution of a batch of small images; `bias` is one number a large channel.
-    pub fn up(&self, batch: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {
-        let ConvShape { stride, padding, .. } = self.shape;
-        let Side { channels, length } = self.small;
-        let Some(taps) = &self.taps else {
-            return batch
-                .f_view([-1, channels, length, length])?
-                .f_conv_transpose2d(weight, Some(bias), stride, padding, self.output_padding, 1, 1)?
+                .f_view([-1, channels, height, width])?
+                .f_conv2d(weight, bias, stride, padding, 1, 1)?
                 .f_flatten(1, -1);
         };
         let images = batch.size2()?.1;
-        let columns = weight.f_view([channels, -1])?.f_tr()?.f_mm(&batch.f_view([channels, -1])?)?;
-        let area = self.large.length * self.large.length;
-        let bias = bias.f_unsqueeze(1)?.f_expand([self.large.channels, area], false)?.f_reshape([-1])?;
-        taps.scatter_add(&bias, &columns.f_view([-1, images])?)
+        let area = self.small.area();
+        // The kernel's axes before the channels', as the taps have them.
+        let factor = weight.f_permute([0, 2, 3, 1])?.f_reshape([1, self.small.channels, -1])?;
+        let factor = factor.f_expand([area, -1, -1], false)?;
+        let rows = taps.gather(&batch.f_view([-1, channels * images])?)?;
+        let columns = rows.f_view([area, -1, images])?;
+        let product = match bias {
+            Some(bias) => bias.f_view([1, -1, 1])?.f_baddbmm(&factor, &columns, 1, 1)?,
+            None => factor.f_bmm(&columns)?,
+        };
+        product.f_view([-1, images])
     }
 
-    /// Gathered rows as the right factor of the product: `[large channels * k * k, small positions * images]`.
-    fn columns(&self, rows: &Tensor) -> Result<Tensor, TchError> {
-        rows.f_view([self.large.channels * self.shape.kernel * self.shape.kernel, -1])
+    /// The transposed convolution of a batch of small images; `bias` is one number a large channel.
+    pub fn up(&self, batch: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+        let ConvShape { stride, padding, .. } = self.shape;
+        let Side { channels, height, width } = self.small;
+        let Some(taps) = &self.taps else {
+            let (rows, columns) = self.output_padding;
+            return batch
+                .f_view([-1, channels, height, width])?
+                .f_conv_transpose2d(weight, bias, stride, padding, [rows, columns], 1, 1)?
+                .f_flatten(1, -1);
+        };
+        let images = batch.size2()?.1;
+        let area = self.small.area();
+        let factor = weight.f_permute([2, 3, 1, 0])?.f_reshape([1, -1, channels])?;
+        let factor = factor.f_expand([area, -1, -1], false)?;
+        let columns = factor.f_bmm(&batch.f_view([area, channels, images])?)?;
+        let Side { channels, .. } = self.large;
+        let row = match bias {
+            Some(bias) => bias.f_unsqueeze(1)?.f_expand([-1, images], false)?.f_reshape([1, -1])?,
+            None => columns.f_new_zeros([1, channels * images], (columns.kind(), columns.device()))?,
+        };
+        let pixels = taps.scatter_add(&row, self.large.area(), &columns.f_view([-1, channels * images])?)?;
+        pixels.f_view([-1, images])
     }
 }
 
 impl Taps {
     fn new(large: Side, small: Side, shape: ConvShape, device: Device) -> Result<Self, TchError> {
-        let mut features = Vec::new();
-        let padding = large.features();
-        for channel in 0..large.channels {
-            for (kernel_row, kernel_column) in grid(shape.kernel) {
-                for (row, column) in grid(small.length) {
-                    let row = row * shape.stride - shape.padding + kernel_row;
-                    let column = column * shape.stride - shape.padding + kernel_column;
-                    let inside = (0..large.length).contains(&row) && (0..large.length).contains(&column);
-                    let feature = (channel * large.length + row) * large.length + column;
-                    features.push(if inside { feature } else { padding });
-                }
+        let mut pixels = Vec::new();
+        let padding = large.area();
+        for (row, column) in grid(small.height, small.width) {
+            for (kernel_row, kernel_column) in grid(shape.kernel, shape.kernel) {
+                let row = row * shape.stride - shape.padding + kernel_row;
+                let column = column * shape.stride - shape.padding + kernel_column;
+                let inside = (0..large.height).contains(&row) && (0..large.width).contains(&column);
+                pixels.push(if inside { row * large.width + column } else { padding });
             }
         }
-        let padded = features.contains(&padding);
-        Ok(Taps { features: Tensor::f_from_slice(&features)?.f_to(device)?, padded })
+        let padded = pixels.contains(&padding);
+        Ok(Taps { pixels: Tensor::f_from_slice(&pixels)?.f_to(device)?, padded })
     }
 
-    /// The rows of `batch` that the taps name, zero for the padding.
-    fn gather(&self, batch: &Tensor) -> Result<Tensor, TchError> {
+    /// The rows of `pixels` that the taps name, zero for the padding.
+    fn gather(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
         if self.padded {
-            return batch.f_constant_pad_nd([0, 0, 0, 1])?.f_index_select(0, &self.features);
+            return pixels.f_constant_pad_nd([0, 0, 0, 1])?.f_index_select(0, &self.pixels);
         }
-        batch.f_index_select(0, &self.features)
+        pixels.f_index_select(0, &self.pixels)
     }
 
-    /// `start`, one number a feature, plus each row of `rows` at the feature its tap names.
-    fn scatter_add(&self, start: &Tensor, rows: &Tensor) -> Result<Tensor, TchError> {
-        let images = rows.size2()?.1;
-        let count = start.size1()?;
-        let padded = if self.padded { start.f_constant_pad_nd([0, 1])? } else { start.shallow_clone() };
-        padded
-            .f_unsqueeze(1)?
-            .f_expand([-1, images], false)?
+    /// `start` for each of `count` pixels, plus each row of `rows` at the pixel its tap names.
+    fn scatter_add(&self, start: &Tensor, count: i64, rows: &Tensor) -> Result<Tensor, TchError> {
+        start
+            .f_expand([count + i64::from(self.padded), -1], false)?
             .f_contiguous()?
-            .f_index_add_(0, &self.features, rows)?
+            .f_index_add_(0, &self.pixels, rows)?
             .f_narrow(0, 0, count)
     }
 }
 
-/// All (row, column) of a square, row by row.
-fn grid(length: i64) -> impl Iterator<Item = (i64, i64)> {
-    (0..length).flat_map(move |row| (0..length).map(move |column| (row, column)))
+/// All (row, column) of a rectangle, row by row.
+fn grid(height: i64, width: i64) -> impl Iterator<Item = (i64, i64)> {
+    (0..height).flat_map(move |row| (0..width).map(move |column| (row, column)))
 }

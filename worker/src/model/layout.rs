@@ -2,13 +2,17 @@
 
 use tch::{Device, TchError, Tensor};
 
+use super::convolution::Side;
+
 /// The order of a batch's two axes. A feature is one pixel of one channel, or one unit of a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// `[images, features]`, PyTorch's order: convolutions are libtorch's own.
     ImagesFirst,
     /// `[features, images]`: a shift of the image is a move of whole rows, so that a convolution is a gather of rows
-    /// and one matrix product. For these small images it is faster than libtorch's convolutions on a CPU.
+    /// and matrix products. For these small images it is faster than libtorch's convolutions on a CPU. Between the
+    /// convolutions the features lie pixel by pixel, all channels of one after the other; in PyTorch's order, which that
+    /// of the linear layers' weights is, they lie channel by channel.
     ImagesLast,
 }
 
@@ -44,5 +48,40 @@ impl Layout {
             Layout::ImagesFirst => batch.f_linear(weight, Some(bias)),
             Layout::ImagesLast => bias.f_unsqueeze(1)?.f_addmm(weight, batch),
         }
+    }
+
+    /// A batch as `[images, features]`: the opposite of [`Layout::arrange`].
+    pub(crate) fn images_first(self, batch: Tensor) -> Result<Tensor, TchError> {
+        self.arrange(batch)
+    }
+
+    /// How many images a batch has.
+    pub(crate) fn images(self, batch: &Tensor) -> Result<i64, TchError> {
+        let (rows, columns) = batch.size2()?;
+        Ok(if self == Layout::ImagesFirst { rows } else { columns })
+    }
+
+    /// How many features each image of a batch has.
+    pub(crate) fn features(self, batch: &Tensor) -> Result<i64, TchError> {
+        let (rows, columns) = batch.size2()?;
+        Ok(if self == Layout::ImagesFirst { columns } else { rows })
+    }
+
+    /// What the convolutions gave, for a linear layer.
+    pub(super) fn channel_by_channel(self, x: &Tensor, side: Side) -> Result<Tensor, TchError> {
+        self.swap(x, side.area(), side.channels)
+    }
+
+    /// What a linear layer gave, for the convolutions.
+    pub(super) fn pixel_by_pixel(self, x: &Tensor, side: Side) -> Result<Tensor, TchError> {
+        self.swap(x, side.channels, side.area())
+    }
+
+    fn swap(self, x: &Tensor, outer: i64, inner: i64) -> Result<Tensor, TchError> {
+        if self == Layout::ImagesFirst {
+            return Ok(x.shallow_clone());
+        }
+        let images = x.size2()?.1;
+        x.f_view([outer, inner, images])?.f_transpose(0, 1)?.f_reshape([-1, images])
     }
 }

@@ -18,6 +18,9 @@ pub enum TrainError {
     /// What the training was to go on from cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The loss does not fall, whatever is tried.
+    #[error("{0}")]
+    Diverged(String),
     /// libtorch failed in another way.
     #[error("libtorch failed: {0}")]
     Torch(String),

@@ -6,7 +6,7 @@ use foldwise_shared::model::TrialSettings;
 use foldwise_shared::spec::CheckpointSection;
 
 use super::keeper::Keeper;
-use super::{Checkpoint, CheckpointError, EarlyStopper, TrainError, Trainer};
+use super::{Best, Checkpoint, CheckpointError, EarlyStopper, LossParts, TrainError, Trainer, Validated};
 use crate::images::DeviceImages;
 use crate::model::ParameterSpec;
 
@@ -25,6 +25,8 @@ pub struct FitTask<'a> {
     pub seed: u64,
     /// After which epochs a checkpoint is made.
     pub checkpoints: &'a CheckpointSection,
+    /// Whether the best weights are always the last: for a training without images to judge by.
+    pub last_is_best: bool,
     /// What to go on from; none for a fresh start.
     pub start: Option<Start<'a>>,
 }
@@ -60,6 +62,20 @@ pub trait Listener {
     /// An epoch is done, a diverged one too. The answer says whether to go on.
     fn epoch(&mut self, result: &EpochResult) -> Flow;
 
+    /// A look at the network as it is after the epoch that was reported last, if its losses are finite.
+    ///
+    /// # Errors
+    /// What libtorch says of what is done with the network; it ends the training.
+    fn trained(&mut self, epoch: u32, trainer: &Trainer<'_>) -> Result<(), TrainError> {
+        let _ = (epoch, trainer);
+        Ok(())
+    }
+
+    /// The training has come to its end, by its last epoch or early stopping: its best weights, if checkpoints are made at all.
+    fn finished(&mut self, best: Best, specs: &[ParameterSpec]) {
+        let _ = (best, specs);
+    }
+
     /// A checkpoint was made; `specs` say what its weights are. `last` says that no epoch will follow.
     fn checkpoint(&mut self, checkpoint: Checkpoint, specs: &[ParameterSpec], last: bool);
 }
@@ -71,9 +87,12 @@ pub struct EpochResult {
     pub epoch: u32,
     /// The mean of the training loss over the epoch's images, while the weights changed and units were dropped.
     pub train_loss: f64,
-    /// The mean squared error per pixel over all validation images, after the epoch.
+    /// The loss over all validation images, after the epoch: the mean squared error per pixel, or the whole loss of a
+    /// variational network.
     pub validation_loss: f64,
-    /// The step size.
+    /// For a variational network, what the validation loss is made of.
+    pub parts: Option<LossParts>,
+    /// The step size at the start of the epoch.
     pub learning_rate: f64,
     /// How long it took, validation included.
     pub seconds: f64,
@@ -117,7 +136,7 @@ pub fn fit(
     interrupt: &dyn Fn() -> bool,
     listener: &mut dyn Listener,
 ) -> Result<Ending, TrainError> {
-    let FitTask { images, train, validation, settings, seed, checkpoints, start } = task;
+    let FitTask { images, train, validation, settings, seed, checkpoints, last_is_best, start } = task;
     let mut trainer = Trainer::new(images, train, settings, seed)?;
     let validation = trainer.validation(validation)?;
     let from = start.map(|start| start.read(trainer.parameters().specs(), settings)).transpose()?;
@@ -129,19 +148,21 @@ pub fn fit(
         Some(seen) => EarlyStopper::restore(settings, seen),
         None => EarlyStopper::new(settings),
     });
+    let mut keeper = Keeper::new(checkpoints, last_is_best, from.as_ref(), &trainer)?;
     if stopper.as_ref().is_some_and(EarlyStopper::is_done) {
+        finish(&keeper, &trainer, listener)?;
         return Ok(Ending::EarlyStopped);
     }
-    let mut keeper = Keeper::new(checkpoints, from.as_ref(), &trainer)?;
     for epoch in from.map_or(0, |checkpoint| checkpoint.epoch) + 1..=settings.epochs {
         let started = Instant::now();
         let Some(train_loss) = trainer.train_epoch(epoch, interrupt)? else { return Ok(Ending::Stopped) };
-        let validation_loss = trainer.validate(&validation)?;
+        let Validated { loss: validation_loss, parts } = trainer.validate(&validation)?;
         let result = EpochResult {
             epoch,
             train_loss,
             validation_loss,
-            learning_rate: trainer.learning_rate(),
+            parts,
+            learning_rate: trainer.learning_rate(epoch),
             seconds: started.elapsed().as_secs_f64(),
         };
         let flow = listener.epoch(&result);
@@ -149,6 +170,7 @@ pub fn fit(
             return Ok(Ending::Diverged);
         }
         keeper.observe(&result, &trainer)?;
+        listener.trained(epoch, &trainer)?;
         let stops_early = stopper.as_mut().is_some_and(|stopper| stopper.observe(validation_loss));
         // Told to stop with the last epoch done, a fold is complete all the same.
         let last = stops_early || epoch == settings.epochs;
@@ -163,11 +185,20 @@ pub fn fit(
             listener.checkpoint(checkpoint, trainer.parameters().specs(), last);
         }
         if stops_early {
+            finish(&keeper, &trainer, listener)?;
             return Ok(Ending::EarlyStopped);
         }
         if flow == Flow::Stop && !last {
             return Ok(Ending::Stopped);
         }
     }
+    finish(&keeper, &trainer, listener)?;
     Ok(Ending::Completed)
+}
+
+fn finish(keeper: &Keeper<'_>, trainer: &Trainer<'_>, listener: &mut dyn Listener) -> Result<(), TrainError> {
+    if let Some(best) = keeper.best()? {
+        listener.finished(best, trainer.parameters().specs());
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use super::{Best, Checkpoint, EarlyStopper, EpochResult, TrainError, Trainer};
 /// Follows a training for the sake of its checkpoints; without any it does nothing.
 pub(super) struct Keeper<'a> {
     policy: &'a CheckpointSection,
+    last_is_best: bool,
     best: Option<(u32, f64)>,
     /// On the device, after the best epoch.
     best_weights: Option<Tensor>,
@@ -22,10 +23,18 @@ impl<'a> Keeper<'a> {
     /// For a training from the start, or after a checkpoint whose weights go back to the device of `trainer`.
     pub fn new(
         policy: &'a CheckpointSection,
+        last_is_best: bool,
         from: Option<&Checkpoint>,
         trainer: &Trainer<'_>,
     ) -> Result<Self, TrainError> {
-        let mut keeper = Self { policy, best: None, best_weights: None, last: Instant::now(), last_epoch: 0 };
+        let mut keeper = Self {
+            policy,
+            last_is_best,
+            best: None,
+            best_weights: None,
+            last: Instant::now(),
+            last_epoch: 0,
+        };
         if let Some(checkpoint) = from {
             let weights = Tensor::f_from_slice(&checkpoint.best.weights)?;
             keeper.best = Some((checkpoint.best.epoch, checkpoint.best.loss));
@@ -42,7 +51,7 @@ impl<'a> Keeper<'a> {
 
     /// Takes note of an epoch with finite losses.
     pub fn observe(&mut self, result: &EpochResult, trainer: &Trainer<'_>) -> Result<(), TrainError> {
-        let better = self.best.is_none_or(|(_, loss)| result.validation_loss < loss);
+        let better = self.last_is_best || self.best.is_none_or(|(_, loss)| result.validation_loss < loss);
         if self.keeps() && better {
             self.best = Some((result.epoch, result.validation_loss));
             self.best_weights = Some(trainer.parameters().flat().f_detach_copy()?);
@@ -75,12 +84,17 @@ impl<'a> Keeper<'a> {
         trainer: &Trainer<'_>,
         stopper: Option<&EarlyStopper>,
     ) -> Result<Option<Checkpoint>, TrainError> {
-        let (Some((best_epoch, loss)), Some(weights)) = (self.best, &self.best_weights) else {
-            return Ok(None);
-        };
-        let best = Best { epoch: best_epoch, loss, weights: to_host(weights)? };
+        let Some(best) = self.best()? else { return Ok(None) };
         let checkpoint = trainer.checkpoint(epoch, best, stopper.map(EarlyStopper::state))?;
         (self.last, self.last_epoch) = (Instant::now(), epoch);
         Ok(Some(checkpoint))
+    }
+
+    /// The best so far, copied to the host; none before the first epoch, or where no checkpoint is made.
+    pub fn best(&self) -> Result<Option<Best>, TrainError> {
+        let (Some((epoch, loss)), Some(weights)) = (self.best, &self.best_weights) else {
+            return Ok(None);
+        };
+        Ok(Some(Best { epoch, loss, weights: to_host(weights)? }))
     }
 }

@@ -1,18 +1,25 @@
-//! Training one fold of one trial: epochs, validation, early stopping, checkpoints. Plain calls, no gRPC, no async.
+//! Training one fold of one trial: epochs, validation, early stopping, checkpoints, and
+//! the test that finds its learning rate. Plain calls, no gRPC, no async.
 
 mod checkpoint;
+mod draws;
 mod early_stopping;
 mod error;
 mod fit;
 mod keeper;
 pub mod optimizer;
+mod range_test;
+mod schedule;
 mod trainer;
 
 pub use checkpoint::{Best, Checkpoint, CheckpointError};
+pub use draws::Draws;
 pub use early_stopping::{EarlyStopper, StopperState};
 pub use error::TrainError;
 pub use fit::{Ending, EpochResult, FitTask, Flow, Listener, Start, fit};
-pub use trainer::Trainer;
+pub use range_test::{RangeTest, range_test, search};
+pub use schedule::learning_rate;
+pub use trainer::{LossParts, Picture, Trainer, Validated};
 
 #[cfg(test)]
 mod tests;

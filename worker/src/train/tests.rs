@@ -1,3 +1,6 @@
+mod inputs;
+mod rates;
+
 use std::cell::Cell;
 
 use foldwise_shared::model::{LearningRate, ModelSettings, TrialSettings};
@@ -39,6 +42,7 @@ fn curve(images: &DeviceImages, settings: &TrialSettings, seed: u64) -> (Ending,
         settings,
         seed,
         checkpoints: &NONE,
+        last_is_best: false,
         start: None,
     };
     let mut epochs = Vec::new();
@@ -148,6 +152,7 @@ fn a_stop_is_obeyed_after_an_epoch_and_between_batches() {
         settings: &settings,
         seed: 1,
         checkpoints: &NONE,
+        last_is_best: false,
         start: None,
     };
     let epochs = Cell::new(0);
@@ -187,6 +192,7 @@ fn what_cannot_work_is_an_error_and_no_panic() {
             settings: &settings,
             seed: 1,
             checkpoints: &NONE,
+            last_is_best: false,
             start: None,
         };
         let error = fit(task, &|| false, &mut OnEpoch(|_: &EpochResult| Flow::Continue)).expect_err(message);
@@ -218,7 +224,10 @@ fn losses_are_means_over_images_whatever_the_batches() {
         let train = trainer.train_epoch(1, &|| false).expect("it trains").expect("no interrupt");
         (
             train,
-            trainer.validate(&trainer.validation(&indices).expect("all are there")).expect("it validates"),
+            trainer
+                .validate(&trainer.validation(&indices).expect("all are there"))
+                .expect("it validates")
+                .loss,
         )
     };
     let (train, validation) = loss(100);
@@ -259,8 +268,16 @@ fn train_on(
     let cut = images.len() * 3 / 4;
     let (train, validation): (Vec<i64>, Vec<i64>) = ((0..cut).collect(), (cut..images.len()).collect());
     let start = start.map(|(epoch, file)| Start { file: file.to_vec(), epoch, identity: "me" });
-    let task =
-        FitTask { images, train: &train, validation: &validation, settings, seed: 7, checkpoints, start };
+    let task = FitTask {
+        images,
+        train: &train,
+        validation: &validation,
+        settings,
+        seed: 7,
+        checkpoints,
+        last_is_best: false,
+        start,
+    };
     let mut diary = Diary { stop_after, ..Diary::default() };
     let ending = fit(task, &|| false, &mut diary).expect("it trains");
     (ending, diary)

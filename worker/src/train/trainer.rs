@@ -1,13 +1,15 @@
 //! The weights, the optimizer and the data of one fold, and what one epoch does with them.
 
-use foldwise_shared::model::TrialSettings;
-use tch::{Kind, Reduction, Tensor};
+use foldwise_shared::model::{Schedule, TrialSettings};
+use foldwise_shared::spec::Corruption;
+use tch::{Kind, Tensor};
 
 use super::checkpoint::{Best, Checkpoint, CheckpointError};
 use super::optimizer::{self, Optimizer, to_host};
-use super::{StopperState, TrainError};
+use super::{Draws, StopperState, TrainError, schedule};
+use crate::corruption;
 use crate::images::DeviceImages;
-use crate::model::{self, Network, Parameters};
+use crate::model::{self, Losses, Network, Parameters};
 
 /// The state of one training. libtorch's generator is global: two trainings side by side in a process draw from it
 /// in turn, and only one alone gives the same curve again.
@@ -19,7 +21,40 @@ pub struct Trainer<'a> {
     train: Tensor,
     batch_size: usize,
     learning_rate: f64,
+    schedule: Schedule,
+    epochs: u32,
+    corruption: Vec<Corruption>,
+    beta: f64,
     seed: u64,
+}
+
+/// What a validation came to, each a mean over the images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Validated {
+    /// What the training makes small: the squared error per pixel, or the whole loss of a variational network.
+    pub loss: f64,
+    /// For a variational network, what its loss is made of.
+    pub parts: Option<LossParts>,
+}
+
+/// One image, row by row, and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// The image.
+    pub input: Vec<f32>,
+    /// What the network was given in its place, which may leave `[0, 1]`.
+    pub corrupted: Option<Vec<f32>>,
+    /// What it made of that.
+    pub output: Vec<f32>,
+}
+
+/// What the loss of a variational network is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossParts {
+    /// The mean squared error per pixel.
+    pub mse: f64,
+    /// The KL divergence of the codes from the standard normal distribution, summed over the code.
+    pub kl: f64,
 }
 
 impl<'a> Trainer<'a> {
@@ -57,16 +92,41 @@ impl<'a> Trainer<'a> {
         };
         let device = images.device();
         let network = model::build(&settings.model, images.height(), images.width(), device)?;
-        seed_generator(seed, 0);
+        Draws::Weights.seed(seed);
         let parameters = Parameters::random(network.parameters(), device)?;
-        let optimizer = optimizer::build(settings.optimizer, parameters.flat(), settings.weight_decay)?;
+        let optimizer = optimizer::build(
+            settings.optimizer,
+            parameters.flat(),
+            settings.weight_decay,
+            settings.momentum,
+        )?;
         let train = indices(images, "training", train)?;
-        Ok(Trainer { images, network, parameters, optimizer, train, batch_size, learning_rate, seed })
+        Ok(Trainer {
+            images,
+            network,
+            parameters,
+            optimizer,
+            train,
+            batch_size,
+            learning_rate,
+            schedule: settings.schedule,
+            epochs: settings.epochs,
+            corruption: settings.corruption.steps(),
+            beta: settings.model.beta,
+            seed,
+        })
     }
 
-    /// The step size.
-    pub fn learning_rate(&self) -> f64 {
-        self.learning_rate
+    /// The step size at the start of an epoch, from 1.
+    pub fn learning_rate(&self, epoch: u32) -> f64 {
+        self.rate_of(epoch, 0)
+    }
+
+    /// The step size of a batch, from 0, of an epoch, from 1.
+    fn rate_of(&self, epoch: u32, batch: u64) -> f64 {
+        let batches = (self.train.numel() as u64).div_ceil(self.batch_size as u64);
+        let step = u64::from(epoch.saturating_sub(1)) * batches + batch;
+        schedule::learning_rate(self.schedule, self.learning_rate, step, u64::from(self.epochs) * batches)
     }
 
     /// Checked indices of `validation`, for [`Trainer::validate`].
@@ -121,53 +181,118 @@ impl<'a> Trainer<'a> {
         epoch: u32,
         interrupt: &dyn Fn() -> bool,
     ) -> Result<Option<f64>, TrainError> {
-        seed_generator(self.seed, epoch);
-        let device = self.images.device();
-        let count = self.train.size1()?;
-        let order = self.train.f_index_select(0, &Tensor::f_randperm(count, (Kind::Int64, device))?)?;
+        Draws::Epoch(epoch).seed(self.seed);
+        let order = self.shuffle()?;
+        let count = order.size1()?;
         // Summed on the device, so that a step never waits for its loss.
-        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, device))?;
-        for start in (0..count).step_by(self.batch_size) {
+        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()))?;
+        for (number, start) in (0..).zip((0..count).step_by(self.batch_size)) {
             if interrupt() {
                 return Ok(None);
             }
+            let batch = self.batch(&order, start)?;
             let length = (count - start).min(self.batch_size as i64);
-            let batch = self.images.batch(&order.f_narrow(0, start, length)?, self.network.layout())?;
-            let loss = self.step(&batch)?;
+            let loss = self.step(&batch, self.rate_of(epoch, number))?;
             sum = sum.f_add_(&loss.f_mul_scalar(length as f64)?)?;
         }
         Ok(Some(sum.f_double_value(&[])? / count as f64))
     }
 
-    /// The mean squared error per pixel over all images of `validation`, without dropout.
+    /// The indices of the training images in an order that is drawn.
+    pub(super) fn shuffle(&self) -> Result<Tensor, TrainError> {
+        let draw = (Kind::Int64, self.images.device());
+        Ok(self.train.f_index_select(0, &Tensor::f_randperm(self.train.size1()?, draw)?)?)
+    }
+
+    /// The images of one batch of `order`, from its place `start` on.
+    pub(super) fn batch(&self, order: &Tensor, start: i64) -> Result<Tensor, TrainError> {
+        let length = (order.size1()? - start).min(self.batch_size as i64);
+        Ok(self.images.batch(&order.f_narrow(0, start, length)?, self.network.layout())?)
+    }
+
+    /// How many images a step takes.
+    pub(super) fn batch_size(&self) -> i64 {
+        self.batch_size as i64
+    }
+
+    /// The loss over all images of `validation`, without dropout and drawn codes. What is corrupted in training is corrupted here
+    /// too, in the same way every time.
     ///
     /// # Errors
     /// What libtorch says, such as a lack of memory.
-    pub fn validate(&self, validation: &Tensor) -> Result<f64, TrainError> {
+    pub fn validate(&self, validation: &Tensor) -> Result<Validated, TrainError> {
         let _guard = tch::no_grad_guard();
+        Draws::Validation.seed(self.seed);
         let weights = self.parameters.views()?;
         let count = validation.size1()?;
         let most = self.network.layout().evaluation_batch();
-        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()))?;
+        let zero = || Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()));
+        let (mut loss, mut mse, mut kl) = (zero()?, zero()?, None);
         for start in (0..count).step_by(most) {
             let part = validation.f_narrow(0, start, (count - start).min(most as i64))?;
             let batch = self.images.batch(&part, self.network.layout())?;
-            let output = self.network.forward(&weights, &batch, false)?;
-            sum = sum.f_add_(&output.f_mse_loss(&batch, Reduction::Sum)?)?;
+            let length = part.size1()? as f64;
+            let losses = self.losses(&weights, &batch, false)?;
+            loss = loss.f_add_(&losses.total.f_mul_scalar(length)?)?;
+            if let Some(divergence) = losses.kl {
+                mse = mse.f_add_(&losses.mse.f_mul_scalar(length)?)?;
+                let sum = kl.take().map_or_else(zero, Ok)?;
+                kl = Some(sum.f_add(&divergence.f_mul_scalar(length)?)?);
+            }
         }
-        let pixels = self.images.height() * self.images.width();
-        Ok(sum.f_double_value(&[])? / (count * pixels) as f64)
+        let mean = |sum: &Tensor| Ok::<_, TrainError>(sum.f_double_value(&[])? / count as f64);
+        let parts = kl.map(|kl| Ok::<_, TrainError>(LossParts { mse: mean(&mse)?, kl: mean(&kl)? }));
+        Ok(Validated { loss: mean(&loss)?, parts: parts.transpose()? })
+    }
+
+    /// The losses of a batch, which is what the network is to give; its input is the batch as it is corrupted.
+    fn losses(&self, weights: &[Tensor], batch: &Tensor, training: bool) -> Result<Losses, TrainError> {
+        let layout = self.network.layout();
+        let reconstruction = if self.corruption.is_empty() {
+            self.network.forward(weights, batch, training)?
+        } else {
+            self.network.forward(weights, &self.corrupt(batch)?, training)?
+        };
+        Ok(Losses::of(&reconstruction, batch, layout, self.beta)?)
+    }
+
+    fn corrupt(&self, batch: &Tensor) -> Result<Tensor, TrainError> {
+        let (height, width) = (self.images.height(), self.images.width());
+        Ok(corruption::apply(&self.corruption, batch, self.network.layout(), height, width)?)
+    }
+
+    /// What the network makes of one image, `[1, pixels]` in `[0, 1]`, and what it was given instead if the training
+    /// corrupts its input, the same every time.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub fn reconstruct(&self, image: &Tensor) -> Result<Picture, TrainError> {
+        let _guard = tch::no_grad_guard();
+        let layout = self.network.layout();
+        let batch = layout.arrange(image.f_to(self.images.device())?)?;
+        let corrupted = if self.corruption.is_empty() {
+            None
+        } else {
+            Draws::Picture.seed(self.seed);
+            Some(self.corrupt(&batch)?)
+        };
+        let weights = self.parameters.views()?;
+        let output = self.network.forward(&weights, corrupted.as_ref().unwrap_or(&batch), false)?.pixels;
+        Ok(Picture {
+            input: to_host(&batch)?,
+            corrupted: corrupted.as_ref().map(to_host).transpose()?,
+            output: to_host(&output)?,
+        })
     }
 
     /// One optimizer step; the loss stays on the device.
-    fn step(&mut self, batch: &Tensor) -> Result<Tensor, TrainError> {
-        let output = self.network.forward(&self.parameters.views()?, batch, true)?;
-        let loss = output.f_mse_loss(batch, Reduction::Mean)?;
+    pub(super) fn step(&mut self, batch: &Tensor, learning_rate: f64) -> Result<Tensor, TrainError> {
+        let loss = self.losses(&self.parameters.views()?, batch, true)?.total;
         let gradients = Tensor::f_run_backward(&[&loss], &[self.parameters.flat()], false, false)?;
         let _guard = tch::no_grad_guard();
         let mut weights = self.parameters.flat().shallow_clone();
         for gradient in gradients {
-            self.optimizer.step(&mut weights, gradient, self.learning_rate)?;
+            self.optimizer.step(&mut weights, gradient, learning_rate)?;
         }
         Ok(loss.f_detach()?)
     }
@@ -183,13 +308,4 @@ fn indices(images: &DeviceImages, part: &str, indices: &[i64]) -> Result<Tensor,
         return Err(TrainError::Invalid(format!("the {part} part names image {index}; there are {count}")));
     }
     Ok(Tensor::f_from_slice(indices)?.f_to(images.device())?)
-}
-
-/// Seeds libtorch's generators for the first weights (`epoch` 0) or for an epoch, so that nothing depends on what
-/// ran before. SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) keeps the streams of neighboring seeds apart.
-fn seed_generator(seed: u64, epoch: u32) {
-    let mut z = seed.wrapping_add((u64::from(epoch) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    tch::manual_seed((z ^ (z >> 31)).cast_signed());
 }

@@ -4,16 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use foldwise_shared::artifact::{Artifact, ResultRecord};
 use foldwise_shared::model::{ModelSettings, settings_of};
-use foldwise_shared::record::StudyRecord;
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::value::Params;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::Fitted;
-use crate::artifacts::Artifacts;
 use crate::cli::error::CliError;
 use crate::cli::source::Source;
 
@@ -21,42 +17,6 @@ use crate::cli::source::Source;
 pub(super) struct Written {
     pub model: PathBuf,
     pub params: PathBuf,
-}
-
-impl Source {
-    /// The results of a study of one kind, those of the last epoch last.
-    ///
-    /// # Errors
-    /// The database or the coordinator does not answer.
-    pub(in crate::cli) fn results(&self, study: &StudyRecord, kind: &str) -> Result<Vec<ResultRecord>, CliError> {
-        match self {
-            Self::File(reader) => Ok(reader.results(study.id, Some(kind))?),
-            Self::Server(remote) => remote.results(&study.name, kind),
-        }
-    }
-
-    /// The file of a result.
-    ///
-    /// # Errors
-    /// It cannot be read, or is not what is recorded.
-    pub(in crate::cli) fn result(&self, study: &StudyRecord, file: &Artifact) -> Result<Vec<u8>, CliError> {
-        let happened = |message: String| CliError::Happened { message, help: None };
-        let content = match self {
-            Self::File(reader) => {
-                let artifacts = Artifacts::of(reader.path(), None);
-                let (mut file, _) = artifacts.open(&file.digest).map_err(|error| happened(error.to_string()))?;
-                let mut content = Vec::new();
-                std::io::Read::read_to_end(&mut file, &mut content)?;
-                content
-            }
-            Self::Server(remote) => remote.result(&study.name, file)?,
-        };
-        let found: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-        if found == file.digest {
-            return Ok(content);
-        }
-        Err(happened(format!("the artifact {} of study `{}` has the SHA-256 {found}", file.digest, study.name)))
-    }
 }
 
 /// Makes sure that the folder can be one, before anything is trained for it.
@@ -72,7 +32,7 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), CliError> {
 
 /// Writes the model and its params into a folder.
 pub(super) fn write(source: &Source, fitted: &Fitted, folder: &Path) -> Result<Written, CliError> {
-    let model = source.result(&fitted.study, &fitted.model)?;
+    let model = source.artifact(&fitted.study, &fitted.model.digest)?;
     std::fs::create_dir_all(folder).map_err(|error| CliError::Happened {
         message: format!("failed to make the folder {}: {error}", folder.display()),
         help: Some("--out names another one; the same command does not train again".into()),
@@ -149,7 +109,9 @@ fn params(fitted: &Fitted, parent: Option<&StudySpec>) -> Params {
 
 #[cfg(test)]
 mod tests {
+    use foldwise_shared::artifact::Artifact;
     use foldwise_shared::ids::{Epoch, TrialNumber};
+    use foldwise_shared::record::StudyRecord;
     use foldwise_shared::spec::{FitOn, FitOptions, fit_of};
     use foldwise_shared::value::ParamValue;
 

@@ -1,6 +1,6 @@
 //! A fit that is finished: its value and its model.
 
-use foldwise_shared::artifact::{Artifact, MODEL, ResultRecord};
+use foldwise_shared::artifact::{Artifact, MODEL, ArtifactRecord};
 use foldwise_shared::ids::{Epoch, TrialNumber};
 use foldwise_shared::record::{StudyRecord, TrialRecord};
 use foldwise_shared::spec::StudySpec;
@@ -37,8 +37,8 @@ impl Fitted {
     pub fn of(source: &Source, study: StudyRecord, place: &str) -> Result<Self, CliError> {
         let record = outcome(source, &study, "fit", place)?;
         let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
-        let model = source.results(&study, MODEL)?.pop();
-        let Some(ResultRecord { result, .. }) = model else {
+        let model = source.artifacts(&study)?.into_iter().rfind(|artifact| artifact.kind == MODEL);
+        let Some(ArtifactRecord { digest, bytes, .. }) = model else {
             return Err(CliError::Happened {
                 message: format!("the fit `{}` left no model", study.name),
                 help: Some("were its workers of an earlier version? compare `foldwise-worker --version`".into()),
@@ -46,7 +46,7 @@ impl Fitted {
         };
         let value = record.value.unwrap_or(f64::NAN);
         let epoch = record.folds.first().and_then(|fold| fold.best_epoch).unwrap_or_default();
-        Ok(Self { trial: record.number, spec, study, record, value, epoch, model: result.file })
+        Ok(Self { trial: record.number, spec, study, record, value, epoch, model: Artifact { digest, bytes } })
     }
 }
 

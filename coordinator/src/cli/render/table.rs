@@ -324,7 +324,9 @@ fn curve(records: &[EpochRecord]) -> String {
             number(record.learning_rate),
             record.seconds.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
         ];
-        grid.row(known.into_iter().chain(metrics.iter().map(|name| number(record.metrics.get(*name).copied()))));
+        grid.row(
+            known.into_iter().chain(metrics.iter().map(|name| number(record.metrics.get(*name).copied()))),
+        );
     }
     grid.finish()
 }
@@ -345,7 +347,7 @@ fn data(summary: &DataSummary) -> String {
     pairs.row("training", format!("{} images of {}x{}", summary.train_images, summary.height, summary.width));
     pairs.row("test", text(summary.test_images.map(|count| format!("{count} images"))));
     let classes: Vec<String> =
-        summary.classes.iter().map(|(class, count)| format!("{class}: {count}")).collect();
+        summary.classes.iter().map(|class| format!("{}: {}", class.name, class.train_images)).collect();
     pairs.row("classes", if classes.is_empty() { "-".to_owned() } else { classes.join(", ") });
     pairs.row("digest", &summary.digest);
     format!("{}\n\n{}\n", pairs.finish(), summary.sketch.trim_end())

@@ -76,7 +76,10 @@ impl Served {
         let text = SPEC;
         let spec = parse(text, &[]).expect("a study file");
         let data = DataInfo { images: 20, height: 28, width: 28, ..DataInfo::default() };
-        coordinator.create(NewStudy { spec, spec_text: text.into(), data, parent: None, source: None }).await.expect("created");
+        coordinator
+            .create(NewStudy { spec, spec_text: text.into(), data, parent: None, source: None })
+            .await
+            .expect("created");
         let mut told = greet(&coordinator, "i", 1).await;
         let (key, _) = assigned(&mut told).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -152,8 +155,8 @@ fn result_header(key: AttemptKey, kind: &str, epoch: Option<u32>, content: &[u8]
 
 async fn result(served: &Served, study: &str, digest: &str) -> Result<Vec<u8>, Status> {
     let mut client = StudyServiceClient::connect(format!("http://{}", served.address)).await.expect("served");
-    let request = v1::GetResultRequest { study: study.into(), digest: digest.into() };
-    let mut chunks = client.get_result(request).await?.into_inner();
+    let request = v1::FetchArtifactRequest { study: study.into(), digest: digest.into() };
+    let mut chunks = client.fetch_artifact(request).await?.into_inner();
     let mut content = Vec::new();
     while let Some(chunk) = chunks.message().await? {
         content.extend(chunk.data);
@@ -268,13 +271,13 @@ async fn results_are_stored_listed_and_read_and_go_with_their_study() {
     }
 
     let mut client = StudyServiceClient::connect(format!("http://{}", served.address)).await.expect("served");
-    let request = v1::ListResultsRequest { study: "s".into(), kind: String::new() };
-    let listed = client.list_results(request).await.expect("listed").into_inner().results;
+    let request = v1::ListArtifactsRequest { study: "s".into(), limit: 0, offset: 0 };
+    let listed = client.list_artifacts(request).await.expect("listed").into_inner().artifacts;
     let listed: Vec<_> = listed.iter().map(|row| (row.kind.as_str(), row.epoch, row.digest.clone())).collect();
     assert_eq!(listed, [("model", None, digest(&model)), ("reconstruction", Some(1), digest(&second))]);
     assert_eq!(result(&served, "s", &digest(&model)).await.expect("given"), model);
-    refused(result(&served, "s", &digest(&first)).await, Code::NotFound, "has no result");
-    refused(result(&served, "s", "../a.db").await, Code::NotFound, "has no result");
+    refused(result(&served, "s", &digest(&first)).await, Code::NotFound, "has no artifact");
+    refused(result(&served, "s", "../a.db").await, Code::InvalidArgument, "64 lower-case");
     refused(result(&served, "t", &digest(&model)).await, Code::NotFound, "no study named `t`");
     // It is no checkpoint, and no worker gets it as one.
     refused(get(&served, "i", key, &digest(&model)).await, Code::Aborted, "no running attempt");

@@ -1,12 +1,22 @@
 //! The optimizers, each on one flat buffer of weights.
 
 mod adam;
+mod adamax;
+mod adamw;
+mod rmsprop;
+mod sgd;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use foldwise_shared::model;
 use tch::{TchError, Tensor};
 
 pub use adam::Adam;
+pub use adamax::Adamax;
+pub use adamw::AdamW;
+pub use rmsprop::RmsProp;
+pub use sgd::Sgd;
 pub use state::OptimizerState;
 
 /// One rule of how a gradient changes the weights.
@@ -42,6 +52,25 @@ pub enum RestoreError {
 }
 
 impl OptimizerState {
+    /// The steps taken, if it is the state of such an optimizer.
+    fn steps_of(&self, kind: model::Optimizer) -> Result<i32, RestoreError> {
+        if self.kind != kind {
+            return Err(RestoreError::Unfit(format!("its optimizer is {}, not {kind}", self.kind)));
+        }
+        i32::try_from(self.steps)
+            .map_err(|_| RestoreError::Unfit(format!("its optimizer took {} steps", self.steps)))
+    }
+
+    /// Refuses any buffer.
+    fn no_tensors(&self) -> Result<(), RestoreError> {
+        let found: Vec<&str> = self.buffers.keys().map(String::as_str).collect();
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(RestoreError::Unfit(format!("its optimizer has the buffers {found:?}, and needs none")))
+        }
+    }
+
     /// The buffers of these names on the device of `like`, each with as many values; refuses others.
     fn tensors<const N: usize>(&self, names: [&str; N], like: &Tensor) -> Result<[Tensor; N], RestoreError> {
         let unfit = |message: String| Err(RestoreError::Unfit(message));
@@ -73,7 +102,7 @@ pub(super) fn to_host(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
     Ok(values)
 }
 
-/// The optimizer of that name for a buffer like `weights`.
+/// The optimizer of that name for a buffer like `weights`; `momentum` is for those that have one.
 ///
 /// # Errors
 /// What libtorch says, such as a lack of memory.
@@ -81,9 +110,13 @@ pub fn build(
     optimizer: model::Optimizer,
     weights: &Tensor,
     weight_decay: f64,
+    momentum: f64,
 ) -> Result<Box<dyn Optimizer>, TchError> {
-    match optimizer {
-        model::Optimizer::Adam => Ok(Box::new(Adam::new(weights, weight_decay)?)),
-        other => Err(TchError::Kind(format!("the optimizer {other} cannot be built yet"))),
-    }
+    Ok(match optimizer {
+        model::Optimizer::Adam => Box::new(Adam::new(weights, weight_decay)?),
+        model::Optimizer::AdamW => Box::new(AdamW::new(weights, weight_decay)?),
+        model::Optimizer::Adamax => Box::new(Adamax::new(weights, weight_decay)?),
+        model::Optimizer::Sgd => Box::new(Sgd::new(weights, weight_decay, momentum)?),
+        model::Optimizer::RmsProp => Box::new(RmsProp::new(weights, weight_decay, momentum)?),
+    })
 }
