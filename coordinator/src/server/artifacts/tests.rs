@@ -22,6 +22,8 @@ use crate::coordinator::{LoopThread, Options};
 use crate::server::Security;
 use crate::store::{Reader, Store};
 
+mod models;
+
 const SOON: Duration = Duration::from_secs(20);
 
 struct Served {
