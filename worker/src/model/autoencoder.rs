@@ -105,7 +105,9 @@ impl Autoencoder {
         let expected = 2 * (self.encoder_layers() + 2 + self.convolutions.len());
         if weights.len() != expected {
             let found = weights.len();
-            return Err(TchError::Shape(format!("the network has {expected} weights and biases, not {found}")));
+            return Err(TchError::Shape(format!(
+                "the network has {expected} weights and biases, not {found}"
+            )));
         }
         Ok(Layers(weights.chunks_exact(2)))
     }
@@ -157,7 +159,12 @@ impl Autoencoder {
         Ok((mean, log_variance))
     }
 
-    fn reconstruct(&self, layers: &mut Layers<'_>, codes: &Tensor, training: bool) -> Result<Tensor, TchError> {
+    fn reconstruct(
+        &self,
+        layers: &mut Layers<'_>,
+        codes: &Tensor,
+        training: bool,
+    ) -> Result<Tensor, TchError> {
         let units = self.units(layers, codes, training)?;
         let features = activate(self.activation, &self.linear(layers, &units)?)?;
         let mut x = self.layout.pixel_by_pixel(&features, self.last())?;
@@ -210,7 +217,12 @@ impl Network for Autoencoder {
         self.layout
     }
 
-    fn forward(&self, weights: &[Tensor], batch: &Tensor, training: bool) -> Result<Reconstruction, TchError> {
+    fn forward(
+        &self,
+        weights: &[Tensor],
+        batch: &Tensor,
+        training: bool,
+    ) -> Result<Reconstruction, TchError> {
         let mut layers = self.layers(weights)?;
         let features = self.convolve(&mut layers, batch)?;
         let (mean, log_variance) = self.code(&mut layers, &features, training)?;

@@ -36,12 +36,8 @@ pub trait Network {
     ///
     /// # Errors
     /// What libtorch says.
-    fn forward(
-        &self,
-        weights: &[Tensor],
-        batch: &Tensor,
-        training: bool,
-    ) -> Result<Reconstruction, TchError>;
+    fn forward(&self, weights: &[Tensor], batch: &Tensor, training: bool)
+    -> Result<Reconstruction, TchError>;
 
     /// The codes of a batch as `[images, latent]`, whatever the layout; the means of a variational network.
     ///

@@ -21,7 +21,8 @@ pub(super) fn build(
 
 /// Named as the modules of the same network in PyTorch, `convolutions` being an `nn.ModuleList`.
 fn names(convolutions: usize) -> Names {
-    let numbered = |side: &str| (0..convolutions).map(|layer| format!("{side}.convolutions.{layer}")).collect();
+    let numbered =
+        |side: &str| (0..convolutions).map(|layer| format!("{side}.convolutions.{layer}")).collect();
     Names {
         encoder: numbered("encoder"),
         linear: ["encoder.linear", "encoder.latent"],

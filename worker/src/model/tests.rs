@@ -62,8 +62,9 @@ fn networks() -> Vec<(ModelSettings, (i64, i64))> {
         (one.clone(), (7, 4)),
         (ModelSettings { activation: Activation::Tanh, instance_norm: true, ..one }, (1, 9)),
     ];
-    let variational =
-        |(settings, image): &(ModelSettings, _)| (ModelSettings { variational: true, ..settings.clone() }, *image);
+    let variational = |(settings, image): &(ModelSettings, _)| {
+        (ModelSettings { variational: true, ..settings.clone() }, *image)
+    };
     let both: Vec<_> = plain.iter().map(variational).collect();
     plain.into_iter().chain(both).collect()
 }
@@ -349,9 +350,8 @@ fn the_losses_are_those_computed_by_hand() {
     // Of the first image: (1 + 1 - 0 - 1) / 2 + (4 + 4 - ln 4 - 1) / 2; of the second: 0.
     let kl = (0.5 + 3.5 - 4.0_f64.ln() / 2.0) / 2.0;
     for layout in LAYOUTS {
-        let arrange = |values: [f64; 4]| {
-            layout.arrange(Tensor::from_slice(&values).view([2, 2])).expect("it fits")
-        };
+        let arrange =
+            |values: [f64; 4]| layout.arrange(Tensor::from_slice(&values).view([2, 2])).expect("it fits");
         let target = arrange([0.0, 1.0, 1.0, 1.0]);
         let latent = || Gaussian {
             mean: arrange([1.0, -2.0, 0.0, 0.0]),
@@ -452,6 +452,6 @@ fn what_cannot_be_built_says_which_layer() {
 #[test]
 fn wrong_weights_are_errors() {
     let batch = Tensor::zeros([784, 1], (Kind::Float, Device::Cpu));
-    let error = lab(Layout::ImagesLast).forward(&[], &batch, false).err().expect("20 are wanted");
+    let error = lab(Layout::ImagesLast).forward(&[], &batch, false).expect_err("20 are wanted");
     assert!(error.to_string().contains("20 weights and biases, not 0"), "{error}");
 }
