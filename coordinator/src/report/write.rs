@@ -58,7 +58,7 @@ pub fn check(folder: &Path) -> Result<(), WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: folder.to_owned(), source };
     let mut entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && folder.symlink_metadata().is_ok() => {
             return Err(WriteError::Foreign { path: folder.to_owned() });
         }
         entries => entries.map_err(unwritable)?,
@@ -151,7 +151,10 @@ fn fill(report: &Report, folder: &Path) -> Result<(), WriteError> {
             let svg = picture.canvas.file();
             save(&format!("{name}.svg"), svg.as_bytes())?;
             let png = renderer.png(&svg);
-            save(&format!("{name}.png"), &png.map_err(|source| WriteError::Picture { name: name.clone(), source })?)?;
+            save(
+                &format!("{name}.png"),
+                &png.map_err(|source| WriteError::Picture { name: name.clone(), source })?,
+            )?;
             let numbers = picture.table.csv();
             let numbers = numbers.map_err(|source| WriteError::Numbers { name: name.clone(), source })?;
             save(&format!("{name}.csv"), &numbers)?;

@@ -47,7 +47,13 @@ pub fn metrics_from(wire: v1::GetMetricsResponse) -> Result<Vec<MetricRecord>, W
         if epoch == 0 {
             return Err(WireError::wrong("metric.epoch", "epochs count from 1"));
         }
-        Ok(MetricRecord { trial: TrialNumber(trial), fold: FoldIndex(fold), epoch: Epoch(epoch), name, value })
+        Ok(MetricRecord {
+            trial: TrialNumber(trial),
+            fold: FoldIndex(fold),
+            epoch: Epoch(epoch),
+            name,
+            value,
+        })
     };
     wire.metrics.into_iter().map(metric).collect()
 }
@@ -72,8 +78,13 @@ mod tests {
         assert!(artifacts_from(wire).is_err());
 
         let value = Some(0.5);
-        let metric =
-            MetricRecord { trial: TrialNumber(0), fold: FoldIndex(0), epoch: Epoch(2), name: "kl".into(), value };
+        let metric = MetricRecord {
+            trial: TrialNumber(0),
+            fold: FoldIndex(0),
+            epoch: Epoch(2),
+            name: "kl".into(),
+            value,
+        };
         let mut wire = v1::GetMetricsResponse { metrics: vec![metric.clone().into()] };
         assert_eq!(metrics_from(wire.clone()), Ok(vec![metric]));
         wire.metrics[0].epoch = 0;

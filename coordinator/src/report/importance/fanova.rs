@@ -24,7 +24,8 @@ pub(super) fn shares(table: &Table, leaves: &[Leaf]) -> Option<Vec<f64>> {
     let whole: f64 = volumes.iter().sum();
     let mean = leaves.iter().zip(&volumes).map(|(leaf, volume)| leaf.value * volume).sum::<f64>() / whole;
     let variance =
-        leaves.iter().zip(&volumes).map(|(leaf, volume)| volume * (leaf.value - mean).powi(2)).sum::<f64>() / whole;
+        leaves.iter().zip(&volumes).map(|(leaf, volume)| volume * (leaf.value - mean).powi(2)).sum::<f64>()
+            / whole;
     if !(variance > 0.0 && variance.is_finite()) {
         return None;
     }

@@ -62,7 +62,8 @@ fn feature(column: &Column) -> Feature {
         Kind::Category(count) if count < CATEGORIES => {
             let absent = count as u8;
             let values = column.values.iter();
-            let values = values.map(|value| value.map_or(absent, |value| (value as u8).min(absent))).collect();
+            let values =
+                values.map(|value| value.map_or(absent, |value| (value as u8).min(absent))).collect();
             let mut weights = vec![(1.0 - missing) / count.max(1) as f64; count];
             weights.push(missing);
             Feature::Category { values, weights }
@@ -100,9 +101,12 @@ impl Feature {
                 let without = if low < ABSENT { *absent } else { 0.0 };
                 without + (1.0 - absent) * (high.max(0.0) - low.max(0.0))
             }
-            (Self::Category { weights, .. }, Side::Among(bits)) => {
-                weights.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, weight)| weight).sum()
-            }
+            (Self::Category { weights, .. }, Side::Among(bits)) => weights
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| bits >> at & 1 == 1)
+                .map(|(_, weight)| weight)
+                .sum(),
             _ => 0.0,
         }
     }

@@ -123,7 +123,12 @@ fn optuna_finds_the_same() {
     assert!(cases.len() >= 3);
     for case in cases {
         let numbers = |value: &serde_json::Value| -> Vec<f64> {
-            value.as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
+            value
+                .as_array()
+                .expect("numbers")
+                .iter()
+                .map(|number| number.as_f64().expect("a number"))
+                .collect()
         };
         let columns: Vec<Column> = case["columns"]
             .as_array()

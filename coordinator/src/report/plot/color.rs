@@ -7,7 +7,8 @@ use foldwise_shared::state::TrialState;
 /// Paul Tol's "muted" scheme with two of his "bright" one, in an order in which neighbors differ in lightness too
 /// (<https://personal.sron.nl/~pault/>).
 const CATEGORIES: [&str; 10] = [
-    "#4477aa", "#cc6677", "#ddaa33", "#117733", "#88ccee", "#aa4499", "#999933", "#882255", "#44aa99", "#888888",
+    "#4477aa", "#cc6677", "#ddaa33", "#117733", "#88ccee", "#aa4499", "#999933", "#882255", "#44aa99",
+    "#888888",
 ];
 
 /// The color of the thing with this index; after ten they begin again.

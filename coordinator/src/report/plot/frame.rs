@@ -91,8 +91,7 @@ impl Frame {
         let longest = ticks.iter().map(|tick| tick.label.chars().count()).max().unwrap_or(0) as f64;
         // Names that would touch each other are turned.
         let room = width / ticks.len().max(1) as f64;
-        let is_turned =
-            matches!(self.x, Scale::Bands(_)) && longest * 11.0 * LETTER > room - 4.0;
+        let is_turned = matches!(self.x, Scale::Bands(_)) && longest * 11.0 * LETTER > room - 4.0;
         for tick in &ticks {
             let x = left + tick.place * width;
             if !matches!(self.x, Scale::Bands(_)) {
@@ -196,5 +195,11 @@ pub fn color_bar(
     let x = area.left + area.width + 6.0;
     canvas.text((area.left, area.top - 8.0), Anchor::Start, 11.0, "ink", name);
     canvas.text((x, area.top + 9.0), Anchor::Start, 11.0, "soft", &shown(good));
-    canvas.text((x, area.top + area.height), Anchor::Start, 11.0, "soft", &format!("{beyond} {}", shown(bad)));
+    canvas.text(
+        (x, area.top + area.height),
+        Anchor::Start,
+        11.0,
+        "soft",
+        &format!("{beyond} {}", shown(bad)),
+    );
 }

@@ -64,7 +64,10 @@ fn one(search: &Search, done: &[Done<'_>], x: &Variable, y: &Variable, colors: &
     for (column, x_value) in surface.x_values.iter().enumerate() {
         for (row, y_value) in surface.y_values.iter().enumerate() {
             let text = |variable: &Variable, value: f64| {
-                variable.names().and_then(|names| names.get(value as usize).cloned()).unwrap_or_else(|| value.to_string())
+                variable
+                    .names()
+                    .and_then(|names| names.get(value as usize).cloned())
+                    .unwrap_or_else(|| value.to_string())
             };
             let value = surface.values[row * surface.x_values.len() + column];
             table.row([text(x, *x_value), text(y, *y_value), value.to_string()]);
@@ -160,8 +163,10 @@ fn grid(variable: &Variable) -> Vec<f64> {
 
 impl<'a> Surface<'a> {
     fn of(done: &[Done<'_>], x: &'a Variable, y: &'a Variable) -> Option<Self> {
-        let points: Vec<(f64, f64, f64)> =
-            done.iter().filter_map(|done| Some((x.value(done.trial)?, y.value(done.trial)?, done.value))).collect();
+        let points: Vec<(f64, f64, f64)> = done
+            .iter()
+            .filter_map(|done| Some((x.value(done.trial)?, y.value(done.trial)?, done.value)))
+            .collect();
         if points.len() < 3 {
             return None;
         }
@@ -173,10 +178,14 @@ impl<'a> Surface<'a> {
         // Scott's rule for two dimensions, for a spread over the whole axis.
         let width = 0.29 * (used.len() as f64).powf(-1.0 / 6.0);
         let (x_values, y_values) = (grid(x), grid(y));
-        let x_weights: Vec<Vec<f64>> =
-            x_values.iter().map(|at| used.iter().map(|point| kernel(x, width, point.0, *at)).collect()).collect();
-        let y_weights: Vec<Vec<f64>> =
-            y_values.iter().map(|at| used.iter().map(|point| kernel(y, width, point.1, *at)).collect()).collect();
+        let x_weights: Vec<Vec<f64>> = x_values
+            .iter()
+            .map(|at| used.iter().map(|point| kernel(x, width, point.0, *at)).collect())
+            .collect();
+        let y_weights: Vec<Vec<f64>> = y_values
+            .iter()
+            .map(|at| used.iter().map(|point| kernel(y, width, point.1, *at)).collect())
+            .collect();
         let mut values = Vec::with_capacity(x_values.len() * y_values.len());
         for y_weights in &y_weights {
             for x_weights in &x_weights {

@@ -71,7 +71,13 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
             canvas.line((area.left, area.top), (area.left, area.top + high), "axis", 1.0);
         }
         if folds > 1 {
-            canvas.text((area.left + 6.0, area.top - 8.0), Anchor::Start, 11.5, "ink", &format!("fold {fold}"));
+            canvas.text(
+                (area.left + 6.0, area.top - 8.0),
+                Anchor::Start,
+                11.5,
+                "ink",
+                &format!("fold {fold}"),
+            );
         }
         let mut of_fold: Vec<_> = curves.iter().filter(|((of, _), _)| of.0 as usize == fold).collect();
         // The best are drawn last.
@@ -88,7 +94,8 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
                 .filter_map(|epoch| Some((f64::from(epoch.epoch.0), epoch.validation_loss?)))
                 .collect();
             let trial = states.get(number);
-            let value = trial.filter(|trial| trial.state == TrialState::Complete).and_then(|trial| trial.value);
+            let value =
+                trial.filter(|trial| trial.state == TrialState::Complete).and_then(|trial| trial.value);
             match value.zip(colors) {
                 Some((value, colors)) => {
                     let stroke = if best == Some(*number) { 3.0 } else { 1.1 };
@@ -125,7 +132,11 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
     } else {
         String::new()
     };
-    let more = if last_fold as usize + 1 > FOLDS { format!(" The first {FOLDS} folds have a panel.") } else { String::new() };
+    let more = if last_fold as usize + 1 > FOLDS {
+        format!(" The first {FOLDS} folds have a panel.")
+    } else {
+        String::new()
+    };
     Some(Picture {
         name: "curves".into(),
         title: "Learning curves by fold".into(),

@@ -38,9 +38,12 @@ pub(super) fn section(search: &Search) -> Section {
     }
     let sampler = serde_json::to_value(search.spec.sampler.kind).ok();
     let sampler = sampler.as_ref().and_then(|kind| kind.as_str()).unwrap_or("auto").to_owned();
-    fact("Sampler and pruner", format!("{sampler}, {}; seed {}", search.spec.pruner.kind, search.spec.study.seed));
-    let [used, wasted, saved] =
-        [Account::Used, Account::Wasted, Account::Saved].map(|account| duration(search.ledger.seconds(account)));
+    fact(
+        "Sampler and pruner",
+        format!("{sampler}, {}; seed {}", search.spec.pruner.kind, search.spec.study.seed),
+    );
+    let [used, wasted, saved] = [Account::Used, Account::Wasted, Account::Saved]
+        .map(|account| duration(search.ledger.seconds(account)));
     fact("Device time", format!("{used} used, {wasted} of it wasted; pruning saved about {saved}"));
     if !search.command.is_empty() {
         section.commands.push(search.command.clone());

@@ -22,9 +22,11 @@ pub(super) fn shares(search: &Search, variables: &[Variable]) -> Option<Vec<Shar
     Some(
         variables
             .iter()
-            .map(|variable| {
-                if variable.is_derived { Share::default() } else { found.next().unwrap_or_default() }
-            })
+            .map(
+                |variable| {
+                    if variable.is_derived { Share::default() } else { found.next().unwrap_or_default() }
+                },
+            )
             .collect(),
     )
 }

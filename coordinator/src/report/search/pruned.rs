@@ -27,7 +27,8 @@ pub(super) fn section(search: &Search) -> Section {
             record.decision.reason(record.fold, record.epoch),
         ]);
     }
-    let counted = rules.iter().map(|(rule, count)| format!("{count} by {rule}")).collect::<Vec<_>>().join(", ");
+    let counted =
+        rules.iter().map(|(rule, count)| format!("{count} by {rule}")).collect::<Vec<_>>().join(", ");
     section.notes.push(format!(
         "{} of {} trials were pruned: {counted}. `foldwise trial explain {} N` shows the others that trial N was compared with.",
         search.decisions.len(),
@@ -51,7 +52,12 @@ fn picture(search: &Search, table: Table, rules: &BTreeMap<String, usize>) -> Op
         .filter_map(|record| {
             let within = record.epoch.map_or(epochs, |epoch| f64::from(epoch.0));
             let rule = rules.keys().position(|rule| *rule == record.decision.rule.to_string())?;
-            Some((f64::from(record.fold.0) * epochs + within, record.decision.own?, record.decision.threshold, rule))
+            Some((
+                f64::from(record.fold.0) * epochs + within,
+                record.decision.own?,
+                record.decision.threshold,
+                rule,
+            ))
         })
         .collect();
     let last = all.iter().map(|at| at.0).fold(1.0, f64::max);
@@ -82,7 +88,11 @@ fn picture(search: &Search, table: Table, rules: &BTreeMap<String, usize>) -> Op
         names.map(|(at, (rule, count))| (Marker::Disk, category(at), format!("{rule} ({count})"))),
     );
     let y = 28.0 + rules.len() as f64 * 18.0 + 8.0;
-    line_legend(&mut canvas, (left - 4.0, y), [("#888888", "", "what it had to reach".to_owned())].into_iter());
+    line_legend(
+        &mut canvas,
+        (left - 4.0, y),
+        [("#888888", "", "what it had to reach".to_owned())].into_iter(),
+    );
     Some(Picture {
         name: "pruned".into(),
         title: "Where trials were pruned".into(),

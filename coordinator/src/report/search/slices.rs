@@ -35,7 +35,14 @@ fn scale(search: &Search) -> Scale {
     Scale::losses(search.trials.iter().filter_map(|trial| trial.value))
 }
 
-fn points(canvas: &mut Canvas, frame: &Frame, done: &[Done<'_>], variable: &Variable, by: Option<&Variable>, radius: f64) {
+fn points(
+    canvas: &mut Canvas,
+    frame: &Frame,
+    done: &[Done<'_>],
+    variable: &Variable,
+    by: Option<&Variable>,
+    radius: f64,
+) {
     for done in done {
         let Some(mut x) = variable.value(done.trial) else { continue };
         if variable.names().is_some() {
@@ -43,7 +50,8 @@ fn points(canvas: &mut Canvas, frame: &Frame, done: &[Done<'_>], variable: &Vari
             let spread = f64::from(done.trial.number.0.wrapping_mul(2_654_435_761) >> 16) / 65_536.0;
             x += (spread - 0.5) * 0.6;
         }
-        let color = by.map_or(Some(0.0), |by| by.value(done.trial)).map_or("#888888", |at| category(at as usize));
+        let color =
+            by.map_or(Some(0.0), |by| by.value(done.trial)).map_or("#888888", |at| category(at as usize));
         frame.mark(canvas, (x, done.value), Marker::Disk, radius, color);
     }
 }
@@ -98,7 +106,9 @@ fn all(search: &Search, done: &[Done<'_>], variables: &[Variable], shares: Optio
     Picture {
         name: "slices".into(),
         title: "Slices".into(),
-        caption: format!("Each param against the value of the complete trials{color}; the most important param comes first."),
+        caption: format!(
+            "Each param against the value of the complete trials{color}; the most important param comes first."
+        ),
         canvas,
         table,
     }
@@ -121,7 +131,12 @@ fn one(search: &Search, done: &[Done<'_>], variable: &Variable, by: &Variable) -
     let mut table = Table::new(&["trial", &variable.name, &by.name, "value"]);
     for done in done {
         let text = |name: &str| done.trial.params.get(name).map_or_else(String::new, ToString::to_string);
-        table.row([done.trial.number.to_string(), text(&variable.name), text(&by.name), done.value.to_string()]);
+        table.row([
+            done.trial.number.to_string(),
+            text(&variable.name),
+            text(&by.name),
+            done.value.to_string(),
+        ]);
     }
     let (one, other) = (&variable.name, &by.name);
     Picture {
@@ -135,5 +150,7 @@ fn one(search: &Search, done: &[Done<'_>], variable: &Variable, by: &Variable) -
 
 /// A param's name as part of a file's.
 pub(super) fn file_name(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
+    name.chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
+        .collect()
 }

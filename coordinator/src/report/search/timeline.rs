@@ -106,7 +106,18 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
         kinds.iter().map(|(name, (color, count))| (Marker::Disk, *color, format!("{name} ({count})"))),
     );
 
-    let header = ["worker", "device", "trial", "fold", "attempt", "state", "failure", "started_at", "ended_at", "epochs"];
+    let header = [
+        "worker",
+        "device",
+        "trial",
+        "fold",
+        "attempt",
+        "state",
+        "failure",
+        "started_at",
+        "ended_at",
+        "epochs",
+    ];
     let mut table = Table::new(&header);
     for (trial, attempt) in &search.attempts {
         table.row([
@@ -122,7 +133,11 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
             attempt.epochs.to_string(),
         ]);
     }
-    let more = if count > WORKERS { format!(" The first {WORKERS} of {count} workers are drawn.") } else { String::new() };
+    let more = if count > WORKERS {
+        format!(" The first {WORKERS} of {count} workers are drawn.")
+    } else {
+        String::new()
+    };
     Some(Picture {
         name: "timeline".into(),
         title: "Timeline of the workers".into(),
