@@ -73,7 +73,10 @@ pub fn run(path: &Path, runs: u32) -> Result<Figures, ImportanceError> {
     }
     let columns: Vec<Column> = columns
         .into_iter()
-        .map(|column| Column { kind: column.categories.map_or(Kind::Number, Kind::Category), values: column.values })
+        .map(|column| Column {
+            kind: column.categories.map_or(Kind::Number, Kind::Category),
+            values: column.values,
+        })
         .collect();
     let mut times = Vec::new();
     let mut found = Vec::new();
@@ -96,7 +99,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("input.json");
         let write = |text: &str| std::fs::write(&path, text).expect("written");
-        write(r#"{"columns":[{"values":[0.1,0.5,0.9]},{"values":[1,0,1],"categories":2}],"targets":[1,2,3]}"#);
+        write(
+            r#"{"columns":[{"values":[0.1,0.5,0.9]},{"values":[1,0,1],"categories":2}],"targets":[1,2,3]}"#,
+        );
         let figures = run(&path, 2).expect("figures");
         assert_eq!((figures.trials, figures.params), (3, 2));
         assert!(figures.importance[0] > figures.importance[1], "{figures:?}");

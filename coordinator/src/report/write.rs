@@ -58,7 +58,7 @@ pub fn check(folder: &Path) -> Result<(), WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: folder.to_owned(), source };
     let mut entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && folder.symlink_metadata().is_ok() => {
             return Err(WriteError::Foreign { path: folder.to_owned() });
         }
         entries => entries.map_err(unwritable)?,

@@ -17,11 +17,8 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
     let done = search.done();
     let last = search.trials.last()?.number.0;
     // A pruned trial stands where it was judged.
-    let judged: BTreeMap<u32, f64> = search
-        .decisions
-        .iter()
-        .filter_map(|record| Some((record.trial.0, record.decision.own?)))
-        .collect();
+    let judged: BTreeMap<u32, f64> =
+        search.decisions.iter().filter_map(|record| Some((record.trial.0, record.decision.own?))).collect();
     let pruned: Vec<(f64, f64)> = search
         .trials
         .iter()

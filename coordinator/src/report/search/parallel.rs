@@ -49,17 +49,13 @@ pub(super) fn picture(search: &Search, variables: &[Variable]) -> Option<Picture
                 (x_of(at), y)
             })
             .collect();
-        let (stroke, style) = if rank == 0 {
-            (2.6, String::new())
-        } else {
-            (1.1, format!("stroke-opacity=\"{opacity:.2}\""))
-        };
+        let (stroke, style) =
+            if rank == 0 { (2.6, String::new()) } else { (1.1, format!("stroke-opacity=\"{opacity:.2}\"")) };
         canvas.polyline(&points, &colors.color(done.value), stroke, &style);
     }
     for at in 0..axes {
-        let (name, scale) = variables
-            .get(at)
-            .map_or(("value", &values), |variable| (variable.name.as_str(), &variable.axis));
+        let (name, scale) =
+            variables.get(at).map_or(("value", &values), |variable| (variable.name.as_str(), &variable.axis));
         let x = x_of(at);
         canvas.line((x, area.top), (x, area.top + area.height), "axis", 1.2);
         let name_y = if gap < 100.0 && at % 2 == 1 { area.top - 26.0 } else { area.top - 12.0 };
@@ -69,7 +65,12 @@ pub(super) fn picture(search: &Search, variables: &[Variable]) -> Option<Picture
             canvas.line((x - 3.0, y), (x + 3.0, y), "axis", 1.0);
             // A ground under the letters, so that lines do not cross them.
             let wide = tick.label.chars().count() as f64 * 6.4 + 4.0;
-            canvas.rect((x - 5.0 - wide, y - 7.0), (wide, 13.0), "none", "class=\"paper\" fill-opacity=\"0.75\"");
+            canvas.rect(
+                (x - 5.0 - wide, y - 7.0),
+                (wide, 13.0),
+                "none",
+                "class=\"paper\" fill-opacity=\"0.75\"",
+            );
             canvas.text((x - 7.0, y + 3.5), Anchor::End, 10.0, "soft", &tick.label);
         }
     }
@@ -91,7 +92,11 @@ pub(super) fn picture(search: &Search, variables: &[Variable]) -> Option<Picture
         table.rows.push(row);
     }
     let many = if lines.len() < done.len() {
-        format!(" Of {} complete trials the {} best and a sample of the others are drawn.", done.len(), LINES / 3)
+        format!(
+            " Of {} complete trials the {} best and a sample of the others are drawn.",
+            done.len(),
+            LINES / 3
+        )
     } else {
         String::new()
     };
