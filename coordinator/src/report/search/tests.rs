@@ -31,6 +31,7 @@ fn made(count: u32, direction: &str) -> Search {
     let spec = parse(FILE, &[format!("study.direction={direction}")]).expect("a study file");
     let mut search = Search {
         study: StudyRecord {
+            parent: None,
             id: StudyId(1),
             name: "made".into(),
             state: StudyState::Ended,
@@ -131,6 +132,7 @@ fn add(search: &mut Search, number: u32) {
         for epoch in 1..=(if is_complete { 4 } else { 2 }) {
             let loss = Some(value + 0.1 / f64::from(epoch));
             search.curves.push(EpochRecord {
+                metrics: Default::default(),
                 trial,
                 fold,
                 attempt: Attempt(1),
