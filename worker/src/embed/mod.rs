@@ -81,7 +81,9 @@ pub enum EmbedError {
         rows: usize,
     },
     /// What is compared is not there twice.
-    #[error("{rows} codes in {classes} classes; it takes at least two classes and one code more than classes")]
+    #[error(
+        "{rows} codes in {classes} classes; it takes at least two classes and one code more than classes"
+    )]
     Classes {
         /// Codes there are.
         rows: usize,

@@ -62,7 +62,8 @@ pub fn pca(codes: Codes<'_>) -> Result<Pca, EmbedError> {
         }
     }
     let along = |row: &[f32], axis: &[f64]| {
-        let parts = row.iter().zip(&mean).zip(axis).map(|((value, mean), part)| (f64::from(*value) - mean) * part);
+        let parts =
+            row.iter().zip(&mean).zip(axis).map(|((value, mean), part)| (f64::from(*value) - mean) * part);
         parts.sum::<f64>() as f32
     };
     let points = codes.rows().map(|row| [along(row, &axes[0]), along(row, &axes[1])]).collect();

@@ -27,7 +27,8 @@ pub fn knn_accuracy(
         return Err(EmbedError::Neighbors { k, rows: codes.len() });
     }
     let Some(neighbors) = neighbors::nearest(codes, k, watch) else { return Ok(None) };
-    let hits = neighbors.chunks_exact(k).zip(labels).filter(|(near, label)| vote(near, labels) == **label).count();
+    let hits =
+        neighbors.chunks_exact(k).zip(labels).filter(|(near, label)| vote(near, labels) == **label).count();
     Ok(Some(hits as f64 / codes.len() as f64))
 }
 
@@ -161,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_sample_is_close_to_all() {
-        let values: Vec<f32> = (0..900).map(|at| ((at * 7919) % 1009) as f32 + 2000.0 * (at % 3) as f32).collect();
+        let values: Vec<f32> =
+            (0..900).map(|at| ((at * 7919) % 1009) as f32 + 2000.0 * (at % 3) as f32).collect();
         let labels: Vec<u8> = (0..900).map(|at| (at % 3) as u8).collect();
         let of = |sample| {
             silhouette_of(line(&values), &labels, sample, &mut GO_ON).expect("defined").expect("not stopped")

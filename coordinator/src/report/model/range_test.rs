@@ -41,11 +41,22 @@ pub(super) fn picture(test: &RangeTest, name: &str) -> Option<Picture> {
     });
     if let Some((_, loss)) = nearest.filter(|_| test.chosen > 0.0) {
         let (x, y) = frame.point(test.chosen, *loss);
-        canvas.polyline(&[(x, area.top), (x, area.top + area.height)], category(1), 1.4, "stroke-dasharray=\"5 4\"");
+        canvas.polyline(
+            &[(x, area.top), (x, area.top + area.height)],
+            category(1),
+            1.4,
+            "stroke-dasharray=\"5 4\"",
+        );
         canvas.circle((x, y), 4.5, category(1), "");
         let (place, x) =
             if frame.x.place(test.chosen) > 0.6 { (Anchor::End, x - 9.0) } else { (Anchor::Start, x + 9.0) };
-        canvas.colored_text((x, area.top + 14.0), place, 11.5, category(1), &format!("chosen: {}", short(test.chosen)));
+        canvas.colored_text(
+            (x, area.top + 14.0),
+            place,
+            11.5,
+            category(1),
+            &format!("chosen: {}", short(test.chosen)),
+        );
     }
     let entries = [(category(4), "", "loss".to_owned()), (category(0), "", "smoothed".to_owned())];
     line_legend(&mut canvas, (area.left + area.width + 18.0, 30.0), entries.into_iter());

@@ -22,11 +22,7 @@ pub(super) struct Affinities {
 
 impl Affinities {
     /// Those of the `3 * perplexity + 1` nearest neighbors of each code; none if the watch says stop.
-    pub fn new(
-        codes: Codes<'_>,
-        perplexity: f64,
-        watch: Watch<'_>,
-    ) -> Result<Option<Self>, EmbedError> {
+    pub fn new(codes: Codes<'_>, perplexity: f64, watch: Watch<'_>) -> Result<Option<Self>, EmbedError> {
         if !(perplexity.is_finite() && perplexity >= 1.0) {
             return Err(EmbedError::NoPerplexity(perplexity));
         }
@@ -184,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_perplexity_is_the_number_of_neighbors_that_count() {
-        let neighbors: Vec<Neighbor> = (0..30).map(|at| Neighbor { squared: 5.0 + at as f32, index: at }).collect();
+        let neighbors: Vec<Neighbor> =
+            (0..30).map(|at| Neighbor { squared: 5.0 + at as f32, index: at }).collect();
         let mut shares = vec![0.0; 30];
         for perplexity in [1.5, 4.0, 10.0, 25.0] {
             conditional(&neighbors, perplexity, &mut shares);
@@ -198,7 +195,9 @@ mod tests {
     #[test]
     fn equal_and_infinite_distances_give_shares_too() {
         let mut shares = vec![0.0; 4];
-        for squared in [[0.0; 4], [3.0; 4], [0.0, 0.0, 0.0, f32::INFINITY], [f32::INFINITY; 4], [0.0, 0.0, 0.0, 1e-30]] {
+        for squared in
+            [[0.0; 4], [3.0; 4], [0.0, 0.0, 0.0, f32::INFINITY], [f32::INFINITY; 4], [0.0, 0.0, 0.0, 1e-30]]
+        {
             let neighbors = squared.map(|squared| Neighbor { squared, index: 0 });
             conditional(&neighbors, 2.0, &mut shares);
             assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{squared:?}: {shares:?}");

@@ -87,7 +87,9 @@ impl Repulsion {
     fn build(&mut self, points: &[[f32; 2]]) {
         let bound = |axis: usize| {
             let values = points.iter().map(|point| point[axis]);
-            values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+            values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+                (low.min(value), high.max(value))
+            })
         };
         let [(left, right), (bottom, top)] = [bound(0), bound(1)];
         let side = (right - left).max(top - bottom).max(f32::MIN_POSITIVE);
@@ -170,7 +172,9 @@ fn gather(
 ) {
     acting.clear();
     let bound = |values: &[f32]| {
-        values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
+        values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+            (low.min(*value), high.max(*value))
+        })
     };
     let (left, right) = bound(&xs[range.clone()]);
     let (bottom, top) = bound(&ys[range]);
@@ -270,7 +274,8 @@ mod tests {
         let close = 1e-5 + 0.02 * f64::from(theta);
         assert!((found.normalizer / normalizer - 1.0).abs() < close, "{} {normalizer}", found.normalizer);
         let pairs = found.forces.as_flattened().iter().zip(expected.as_flattened());
-        pairs.fold(0.0, |most: f64, (found, expected)| most.max((f64::from(*found) - expected).abs())) / largest
+        pairs.fold(0.0, |most: f64, (found, expected)| most.max((f64::from(*found) - expected).abs()))
+            / largest
     }
 
     #[test]

@@ -20,7 +20,9 @@ fn heaps(count: usize, classes: usize, columns: usize, apart: f32) -> (Vec<f32>,
 }
 
 fn embed(codes: Codes<'_>, perplexity: f64, seed: u64) -> Embedding {
-    tsne(codes, TsneSettings { perplexity, seed }, &mut go_on).expect("settings that fit").expect("not stopped")
+    tsne(codes, TsneSettings { perplexity, seed }, &mut go_on)
+        .expect("settings that fit")
+        .expect("not stopped")
 }
 
 #[test]
