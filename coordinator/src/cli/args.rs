@@ -559,7 +559,8 @@ mod tests {
         let Command::Run(run) = parse(line).expect("a line").command else { panic!("not a run") };
         assert_eq!(run.overlay.overrides(), ["size=small", "budget.trials=3", "study.seed=1"]);
         let line = "foldwise study create s.toml --size small";
-        let Command::Study(StudyCommand::Create { overlay, .. }) = parse(line).expect("a line").command else {
+        let Command::Study(StudyCommand::Create { overlay, .. }) = parse(line).expect("a line").command
+        else {
             panic!("it creates")
         };
         assert_eq!(overlay.overrides(), ["size=small"]);

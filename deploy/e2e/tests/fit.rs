@@ -8,7 +8,10 @@ use serde_json::Value;
 fn search(scene: &Scene) -> Database {
     let study = Study { name: "s", trials: 3, epochs: 2, ..Study::default() };
     scene.write("s.toml", study.to_string());
-    scene.foldwise("run s.toml --db s.db --workers 2").expect_code(0).expect_stderr(&["foldwise fit s --db s.db"]);
+    scene
+        .foldwise("run s.toml --db s.db --workers 2")
+        .expect_code(0)
+        .expect_stderr(&["foldwise fit s --db s.db"]);
     scene.database("s.db")
 }
 
@@ -23,7 +26,8 @@ fn header(bytes: &[u8]) -> Value {
     serde_json::from_slice(&rest[..length]).expect("a header")
 }
 
-const PARENTS: &str = "SELECT count(*) FROM study AS child JOIN study AS parent ON child.parent_study = parent.id";
+const PARENTS: &str =
+    "SELECT count(*) FROM study AS child JOIN study AS parent ON child.parent_study = parent.id";
 
 #[test]
 #[ignore = "workers of this version keep no models yet"]
@@ -34,7 +38,10 @@ fn a_search_becomes_a_model_in_a_file() {
     let ended = ended.expect_stderr(&["foldwise report s-fit --db s.db"]);
     assert!(ended.stdout.contains("model       s-fit/model.safetensors"), "{}", ended.stdout);
     assert_eq!(database.number(&format!("{PARENTS} WHERE child.name = 's-fit' AND parent.name = 's'")), 1);
-    assert_eq!(database.number("SELECT count(*) FROM trial JOIN study ON study.id = study_id WHERE name = 's-fit'"), 1);
+    assert_eq!(
+        database.number("SELECT count(*) FROM trial JOIN study ON study.id = study_id WHERE name = 's-fit'"),
+        1
+    );
 
     let header = header(&scene.bytes("s-fit/model.safetensors"));
     assert_eq!(header["__metadata__"]["format"], "foldwise-model-1");
@@ -48,7 +55,10 @@ fn a_search_becomes_a_model_in_a_file() {
     // The file that `study show` has is one that could be run.
     let shown = scene.foldwise("study show s-fit --db s.db -o json").expect_code(0).json();
     scene.write("again.toml", shown["spec_text"].as_str().expect("a text"));
-    scene.foldwise("fit again.toml --db s.db --no-evaluation").expect_code(0).expect_stderr(&["finished already"]);
+    scene
+        .foldwise("fit again.toml --db s.db --no-evaluation")
+        .expect_code(0)
+        .expect_stderr(&["finished already"]);
 
     // What is finished is not trained again; with other settings it is another fit.
     let before = database.number("SELECT count(*) FROM epoch");
@@ -58,7 +68,9 @@ fn a_search_becomes_a_model_in_a_file() {
     assert!(scene.path("s-fit/model.safetensors").is_file());
     let other = scene.foldwise("fit s --db s.db --no-evaluation --epochs 1").expect_code(2);
     other.expect_stderr(&["train.epochs: 2 is stored, 1 is given", "--name"]);
-    scene.foldwise("fit s --db s.db --workers 1 --no-evaluation --epochs 1 --on all --name whole").expect_code(0);
+    scene
+        .foldwise("fit s --db s.db --workers 1 --no-evaluation --epochs 1 --on all --name whole")
+        .expect_code(0);
     assert_eq!(json(&scene, "whole/model.json")["data"]["holdout"], 0);
     // The params of one fit are another's.
     scene
@@ -100,7 +112,8 @@ fn a_model_is_measured_once_for_the_same_settings() {
     assert!(ended.stdout.contains("evaluation  s-fit-evaluation: test loss 0."), "{}", ended.stdout);
     assert_eq!(database.number(evaluations), 1);
     assert_eq!(
-        database.number(&format!("{PARENTS} WHERE child.name = 's-fit-evaluation' AND parent.name = 's-fit'")),
+        database
+            .number(&format!("{PARENTS} WHERE child.name = 's-fit-evaluation' AND parent.name = 's-fit'")),
         1
     );
     scene.foldwise("evaluate s --db s.db").expect_code(0).expect_stderr(&["is there already"]);
@@ -153,13 +166,19 @@ fn what_cannot_be_fitted_is_said() {
         ("fit fresh", &["no complete trial yet", "foldwise resume fresh --db s.db"]),
         ("fit s --trial 99", &["has no trial 99: its trials are 0 to 2"]),
         ("fit x", &["the study `x` cannot be fitted", "your own program"]),
-        ("fit s --params wrong.toml", &["wrong.toml: dropuot: the model knows no such param; did you mean `dropout`?"]),
+        (
+            "fit s --params wrong.toml",
+            &["wrong.toml: dropuot: the model knows no such param; did you mean `dropout`?"],
+        ),
         ("fit s --params few.json", &["few.json: dropout: it is missing; give a number from 0 to 0.3"]),
         ("fit s --params high.toml", &["high.toml: dropout: dropout cannot be 1.5"]),
         ("fit s --params none.toml", &["failed to read the params none.toml"]),
         ("fit s --size small", &["--size is for a study file"]),
         ("fit s --epochs 0", &["train.epochs: 0 epochs cannot work"]),
-        ("fit s --set train.epoch=3", &["--set train.epoch=3: train.epoch: unknown key; did you mean `epochs`?"]),
+        (
+            "fit s --set train.epoch=3",
+            &["--set train.epoch=3: train.epoch: unknown key; did you mean `epochs`?"],
+        ),
         ("fit s.toml", &["dropout, learning_rate are still searched", "foldwise run s.toml"]),
         ("fit s.toml --size small", &["the study file has no size `small`; it has no [size.NAME] at all"]),
         ("fit s.toml --trial 1", &["--trial is for a trial of a study"]),
@@ -182,7 +201,11 @@ fn a_size_is_laid_over_the_file() {
     let text = format!("{}\n[size.tiny]\n\"budget.trials\" = 1\n\"train.epochs\" = 1\n", Study::default());
     scene.write("s.toml", text);
     scene.foldwise("run s.toml --db s.db --size tiny --workers 1 --set data.limit=40").expect_code(0);
-    assert_eq!(scene.database("s.db").number("SELECT count(*) FROM epoch"), 2, "an epoch of each of two folds");
+    assert_eq!(
+        scene.database("s.db").number("SELECT count(*) FROM epoch"),
+        2,
+        "an epoch of each of two folds"
+    );
     let wrong = scene.foldwise("run s.toml --db s.db --size huge").expect_code(2);
     wrong.expect_stderr(&["--size huge: the study file has no size `huge`; it has: tiny"]);
     let other = scene.foldwise("run s.toml --db s.db").expect_code(2);

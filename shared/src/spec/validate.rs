@@ -89,7 +89,9 @@ fn check_data(spec: &StudySpec) -> Result<(), SpecError> {
             "nothing is held out; use at least 1 image (only a fit is trained on all of them)",
         ),
         (Some(_), Some(_)) => error("data.holdout", "give either `folds` or `holdout`, not both"),
-        (None, None) if !awaits => error("data", "give `folds = k` for cross-validation or `holdout = n` for one split"),
+        (None, None) if !awaits => {
+            error("data", "give `folds = k` for cross-validation or `holdout = n` for one split")
+        }
         _ => Ok(()),
     }?;
     if data.limit == Some(0) {

@@ -64,14 +64,13 @@ impl Place {
         let session = SessionId(1);
         self.coordinator.attach(session, sender).await.expect("it runs");
         let worker = WorkerInfo { name: "w".into(), incarnation: "i".into(), device: "cpu".into() };
-        for event in [
-            Event::Hello { session, worker, held: Vec::new() },
-            Event::Ready { session, slots: 1 },
-        ] {
+        for event in [Event::Hello { session, worker, held: Vec::new() }, Event::Ready { session, slots: 1 }]
+        {
             self.coordinator.tell(event).await.expect("it runs");
         }
         let key = loop {
-            if let ToWorker::Assign(assignment) = timeout(SOON, told.recv()).await.expect("soon").expect("it runs")
+            if let ToWorker::Assign(assignment) =
+                timeout(SOON, told.recv()).await.expect("soon").expect("it runs")
             {
                 break assignment.key;
             }
@@ -128,7 +127,10 @@ async fn a_study_starts_from_the_newest_fit_of_the_study_that_it_names() {
     let spec = fit_file(&["model.dropout=0.25", "data.limit=20"]);
     let fit = place.create(spec.clone(), Some(search.id)).await;
     let error = refused(resolve());
-    assert!(error.contains("the fit `f` is not finished") && error.contains("foldwise fit search"), "{error}");
+    assert!(
+        error.contains("the fit `f` is not finished") && error.contains("foldwise fit search"),
+        "{error}"
+    );
 
     let model = file(&spec, 0.5);
     place.train(&model).await;
@@ -140,7 +142,10 @@ async fn a_study_starts_from_the_newest_fit_of_the_study_that_it_names() {
     let read = read.expect("a model");
     assert!(check_model(&found, &read, 28, 28).is_ok());
     let error = check_model(&found, &read, 28, 32).expect_err("other images").to_string();
-    assert!(error.contains("source.model: it is a model of another shape") && error.contains("width"), "{error}");
+    assert!(
+        error.contains("source.model: it is a model of another shape") && error.contains("width"),
+        "{error}"
+    );
 
     // By its own name it is found as well.
     let own = place.sources().resolve(parse(TRANSFER, &["source.study=f".into()]).expect("a study file"));
@@ -154,7 +159,11 @@ async fn a_model_may_come_from_elsewhere() {
     place.create(spec.clone(), None).await;
     place.train(&file(&spec, 0.5)).await;
     let other = file(&spec, 0.25);
-    let set = [format!("source.model={}", other.artifact().digest), "data.dataset=mnist".into(), "data.holdout=5".into()];
+    let set = [
+        format!("source.model={}", other.artifact().digest),
+        "data.dataset=mnist".into(),
+        "data.holdout=5".into(),
+    ];
     let wanted = || parse(TRANSFER, &set).expect("a study file");
     let error = refused(place.sources().resolve(wanted()));
     assert!(error.contains("source.model") && error.contains("--model FILE"), "{error}");

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::validate::resolve_and_check;
 use super::{
-    BudgetSection, DataSection, EvaluateSection, Keep, ModelSection, Objective, PrunerSection,
-    SamplerKind, SamplerSection, SourceSection, SpecError, StudySection, StudySpec, TrainSection, parse,
+    BudgetSection, DataSection, EvaluateSection, Keep, ModelSection, Objective, PrunerSection, SamplerKind,
+    SamplerSection, SourceSection, SpecError, StudySection, StudySpec, TrainSection, parse,
 };
 use crate::model::{ModelSettings, Optimizer, settings, settings_of};
 use crate::space::{Domain, Space};
@@ -86,7 +86,9 @@ fn check_fittable(parent: &StudySpec) -> Result<(), SpecError> {
     let name = &parent.study.name;
     let why = match parent.study.objective {
         Objective::Training => return Ok(()),
-        Objective::External => "your own program trains what it is about, so there is no model of ours to keep",
+        Objective::External => {
+            "your own program trains what it is about, so there is no model of ours to keep"
+        }
         Objective::Evaluation => "it measures a model that is there already",
         Objective::Transfer => "it trains a classifier on a model that is there already",
     };
@@ -108,7 +110,10 @@ pub fn check_params(parent: &StudySpec, params: &Params) -> Result<(), SpecError
                 .map(|word| format!("; did you mean `{word}`?"))
                 .unwrap_or_default();
             let names = known.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ");
-            return Err(SpecError::new(name, format!("the model knows no such param{meant} (known: {names})")));
+            return Err(SpecError::new(
+                name,
+                format!("the model knows no such param{meant} (known: {names})"),
+            ));
         };
         setting.check(value).map_err(|message| SpecError::new(name, message))?;
     }
@@ -150,11 +155,7 @@ pub fn evaluation_of(
 ) -> Result<StudySpec, SpecError> {
     let source = SourceSection { study: Some(fit.study.name.clone()), model: digest.map(str::to_owned) };
     let mut spec = StudySpec {
-        study: StudySection {
-            name: name.to_owned(),
-            objective: Objective::Evaluation,
-            ..fit.study.clone()
-        },
+        study: StudySection { name: name.to_owned(), objective: Objective::Evaluation, ..fit.study.clone() },
         data: DataSection { release: Default::default(), ..fit.data.clone() },
         model: ModelSection::default(),
         train: TrainSection::default(),
@@ -219,7 +220,9 @@ impl StudySpec {
             if idle || self.fixed_setting(setting.name).is_some() {
                 continue;
             }
-            let Some(value) = table.get(setting.name).cloned().and_then(ParamValue::from_json) else { continue };
+            let Some(value) = table.get(setting.name).cloned().and_then(ParamValue::from_json) else {
+                continue;
+            };
             self.fix_setting(setting.name, &value)
                 .map_err(|message| SpecError::new(format!("model.{}", setting.name), message))?;
         }

@@ -60,7 +60,10 @@ fn a_fit_fixes_what_was_searched() {
     assert_eq!((fit.model.dropout, fit.train.weight_decay), (Some(0.0), Some(1e-5)));
     assert_eq!((fit.data.folds, fit.data.holdout, fit.data.limit), (None, Some(1000), Some(3000)));
     assert_eq!((fit.budget.trials, fit.checkpoint.keep), (Some(1), Keep::All));
-    assert_eq!((fit.train.epochs, fit.train.early_stopping.map(|stopping| stopping.patience)), (Some(45), Some(5)));
+    assert_eq!(
+        (fit.train.epochs, fit.train.early_stopping.map(|stopping| stopping.patience)),
+        (Some(45), Some(5))
+    );
     assert_eq!((fit.fit, fit.study.name.as_str()), (Some(FitSection { image: 0 }), "search-fit"));
     assert_eq!(fit.corruption, search(&[]).corruption);
     let momentous = params(serde_json::json!({
@@ -129,11 +132,17 @@ fn wrong_params_are_named() {
         fit_of(&search(&[]), &all, &options(FitOn::Split)).expect_err("wrong").to_string()
     };
     for (change, message) in [
-        (serde_json::json!({ "dropuot": 0.1 }), "dropuot: the model knows no such param; did you mean `dropout`?"),
+        (
+            serde_json::json!({ "dropuot": 0.1 }),
+            "dropuot: the model knows no such param; did you mean `dropout`?",
+        ),
         (serde_json::json!({ "dropout": 1.5 }), "dropout: dropout cannot be 1.5"),
         (serde_json::json!({ "dropout": null }), "dropout: it is missing; give a number from 0 to 0.5"),
         (serde_json::json!({ "optimizer": "adagrad" }), "it must be one of: adam, adamw"),
-        (serde_json::json!({ "weight_decay": null }), "weight_decay: it is missing; the study has it at 1e-5"),
+        (
+            serde_json::json!({ "weight_decay": null }),
+            "weight_decay: it is missing; the study has it at 1e-5",
+        ),
     ] {
         let said = wrong(change);
         assert!(said.contains(message), "{said}");
@@ -155,7 +164,8 @@ fn an_evaluation_has_the_network_data_and_corruption_of_its_fit() {
     let digest = "a".repeat(64);
     for on in [FitOn::Split, FitOn::All] {
         let fit = fit_of(&search(&[]), &found(), &options(on)).expect("a fit");
-        let known = evaluation_of(&fit, "e", Some(&digest), EvaluateSection::default()).expect("an evaluation");
+        let known =
+            evaluation_of(&fit, "e", Some(&digest), EvaluateSection::default()).expect("an evaluation");
         assert_eq!(known.model.latent_dim, Some(6));
         assert_eq!((known.data.clone(), &known.corruption), (fit.data.clone(), &fit.corruption));
         assert_eq!((known.train.epochs, known.budget.trials), (Some(1), Some(1)));
@@ -183,16 +193,22 @@ dropout = { float = [0.0, 0.5] }
     let digest = "b".repeat(64);
     let symmetric = ["model.network=symmetric", "model.variational=true", "model.beta=0.5"];
     let fit = fit_of(&search(&symmetric), &found(), &options(FitOn::Split)).expect("a fit");
-    let transfer = parse::parse(text, &[]).expect("a study file").starting_from(&fit, &digest).expect("filled in");
+    let transfer =
+        parse::parse(text, &[]).expect("a study file").starting_from(&fit, &digest).expect("filled in");
     assert_eq!(transfer.data.dataset.as_deref(), Some("mnist"));
     assert_eq!((transfer.data.holdout, transfer.data.limit), (Some(1000), Some(3000)));
     assert_eq!((transfer.model.channels.clone(), transfer.model.beta), (Some(vec![32, 32, 64]), Some(0.5)));
     assert!(transfer.corruption.is_none(), "a classifier sees whole images");
     let own: Vec<String> = ["data.dataset=fashion-mnist", "data.holdout=500"].map(str::to_owned).into();
-    let own = parse::parse(text, &own).expect("a study file").starting_from(&fit, &digest).expect("filled in");
-    assert_eq!((own.data.dataset.as_deref(), own.data.holdout, own.data.limit), (Some("fashion-mnist"), Some(500), None));
+    let own =
+        parse::parse(text, &own).expect("a study file").starting_from(&fit, &digest).expect("filled in");
+    assert_eq!(
+        (own.data.dataset.as_deref(), own.data.holdout, own.data.limit),
+        (Some("fashion-mnist"), Some(500), None)
+    );
     // A fit on all images holds nothing out, but a transfer chooses by its validation loss.
     let whole = fit_of(&search(&[]), &found(), &options(FitOn::All)).expect("a fit");
-    let error = parse::parse(text, &[]).expect("a study file").starting_from(&whole, &digest).expect_err("refused");
+    let error =
+        parse::parse(text, &[]).expect("a study file").starting_from(&whole, &digest).expect_err("refused");
     assert_eq!(error.key, "data.holdout");
 }

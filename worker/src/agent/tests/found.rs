@@ -40,10 +40,9 @@ async fn metrics_are_reported_and_what_is_none_is_not() {
     let worker = Worker::start(coordinator.address);
     let (mut session, _, _) = coordinator.greeted().await;
     session.assign(&[0]);
-    worker.script.tell(
-        0,
-        [Do::Measure(vec![("mse", 0.5), ("kl", f64::NAN), ("Not a name", 1.0), ("accuracy", 0.9)])],
-    );
+    worker
+        .script
+        .tell(0, [Do::Measure(vec![("mse", 0.5), ("kl", f64::NAN), ("Not a name", 1.0), ("accuracy", 0.9)])]);
     let From::Epoch(report) = session.next().await else { panic!("an epoch") };
     let metrics: Vec<_> = report.metrics.into_iter().collect();
     assert_eq!(metrics, [("accuracy".to_owned(), 0.9), ("mse".to_owned(), 0.5)]);

@@ -2,8 +2,8 @@
 //! says.
 
 mod checkpoints;
-mod found;
 mod coordinator;
+mod found;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -302,9 +302,7 @@ fn a_message_of_a_dead_attempt_changes_nothing(step: &Step) {
             Command::Phase { .. } => true,
             Command::Send {
                 message:
-                    ToWorker::EpochRecorded { .. }
-                    | ToWorker::ParamRecorded { .. }
-                    | ToWorker::EndRecorded { .. },
+                    ToWorker::EpochRecorded { .. } | ToWorker::ParamRecorded { .. } | ToWorker::EndRecorded { .. },
                 ..
             } => true,
             _ => false,
@@ -312,11 +310,8 @@ fn a_message_of_a_dead_attempt_changes_nothing(step: &Step) {
         assert!(!bad, "{:?} led to {command:?}", step.event);
     }
     let (session, key) = (word.session, word.key);
-    let message = if word.is_late {
-        ToWorker::Stop { key, after_epoch: false }
-    } else {
-        ToWorker::Revoked { key }
-    };
+    let message =
+        if word.is_late { ToWorker::Stop { key, after_epoch: false } } else { ToWorker::Revoked { key } };
     let revoked = Command::Send { session, message };
     let answers = step.commands.iter().filter(|command| **command == revoked).count();
     assert_eq!(answers, usize::from(word.session_is_live), "{:?}", step.event);
