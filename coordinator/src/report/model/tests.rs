@@ -297,7 +297,7 @@ fn tensors_of_another_shape_are_no_picture() {
 fn the_shown_epochs_are_close_where_much_changes() {
     let epochs = |last: u32| (1..=last).map(Epoch).collect::<Vec<_>>();
     let shown = |last: u32| shown_epochs(epochs(last)).into_iter().map(|epoch| epoch.0).collect::<Vec<_>>();
-    assert_eq!(shown(0), Vec::<u32>::new());
+    assert!(shown(0).is_empty());
     assert_eq!(shown(5), [1, 2, 3, 4, 5]);
     assert_eq!(shown(57), [1, 2, 3, 6, 10, 18, 32, 57]);
     assert_eq!(shown(9).len(), 8);

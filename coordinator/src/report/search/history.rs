@@ -11,7 +11,7 @@ use crate::report::table::cell;
 use crate::report::{Picture, Table};
 
 /// The color of the best so far.
-const BEST: &str = "#117733";
+const BEST: &str = "#228833";
 
 pub(super) fn picture(search: &Search) -> Option<Picture> {
     let done = search.done();
