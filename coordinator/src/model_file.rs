@@ -55,7 +55,9 @@ impl ModelFile {
         let said = header.metadata().clone().unwrap_or_default();
         match said.get("format").map(String::as_str) {
             Some(FORMAT) => {}
-            Some(other) => return wrong(format!("its format is {other:?}, and this program reads {FORMAT:?}")),
+            Some(other) => {
+                return wrong(format!("its format is {other:?}, and this program reads {FORMAT:?}"));
+            }
             None => {
                 return wrong(format!(
                     "its metadata names no format; `foldwise fit` writes files of the format {FORMAT:?}"
@@ -121,7 +123,9 @@ impl ModelFile {
         let said = |name: &str| self.settings.get(name);
         for (name, wanted) in [("height", height), ("width", width)] {
             if let Some(found) = said(name).filter(|found| found.as_u64() != Some(wanted.into())) {
-                return other(format!("it is for images whose {name} is {found}, and the study's is {wanted}"));
+                return other(format!(
+                    "it is for images whose {name} is {found}, and the study's is {wanted}"
+                ));
             }
         }
         let wanted = match serde_json::to_value(settings) {
@@ -140,7 +144,10 @@ impl ModelFile {
             match self.shapes.get(name) {
                 None => return other(format!("it has no weight {name}, of shape {:?}", weight.shape)),
                 Some(found) if *found != weight.shape => {
-                    return other(format!("its weight {name} has the shape {found:?}, and the study's {:?}", weight.shape));
+                    return other(format!(
+                        "its weight {name} has the shape {found:?}, and the study's {:?}",
+                        weight.shape
+                    ));
                 }
                 Some(_) => {}
             }
@@ -250,7 +257,8 @@ pub(crate) mod tests {
             assert!(error.contains(message), "{error}");
         }
         let bare: [(String, TensorView<'_>); 0] = [];
-        let error = ModelFile::read(safetensors::serialize(bare, None).expect("a file")).expect_err("refused");
+        let error =
+            ModelFile::read(safetensors::serialize(bare, None).expect("a file")).expect_err("refused");
         assert!(error.to_string().contains("names no format"), "{error}");
     }
 }

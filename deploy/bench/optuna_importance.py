@@ -102,7 +102,7 @@ def compare(foldwise, count, runs):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "input.json"
         path.write_text(json.dumps({"columns": columns, "targets": targets}))
-        command = [foldwise, "bench", "importance", str(path), "--runs", str(runs), "-o", "json"]
+        command = [foldwise, "bench", "importance", str(path), "--runs", str(runs)]
         ours = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     theirs, seconds = evaluate(columns, targets)
     print(f"{count} trials, {len(columns)} params      foldwise   optuna {optuna.__version__}")

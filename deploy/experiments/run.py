@@ -155,9 +155,7 @@ def main():
     DOCS.mkdir(parents=True, exist_ok=True)
     if not args.page:
         runner = Runner(args)
-        results = {"machine": machine(runner.foldwise, args.device), "steps": {}}
-        if results_file.exists():
-            results["steps"] = json.loads(results_file.read_text(encoding="utf-8"))["steps"]
+        where = machine(runner.foldwise, args.device)
         wanted = args.only.split(",") if args.only else [step["id"] for step in plan]
         for step in (step for step in plan if step["id"] in wanted):
             seconds = sum(runner.run(words) for words in step["run"])
@@ -166,6 +164,10 @@ def main():
                 out = rest.rpartition("--out ")[2] if "--out" in rest else name
                 shutil.rmtree(runner.folder / out, ignore_errors=True)
                 runner.run(f"report {words}" + ("" if "--out" in rest else f" --out {name}"))
+            # Read anew, for several may run side by side, each with steps and a work folder of its own.
+            results = {"machine": where, "steps": {}}
+            if results_file.exists():
+                results["steps"] = json.loads(results_file.read_text(encoding="utf-8"))["steps"]
             before = results["steps"].get(step["id"], {}).get("seconds", 0)
             # What was finished before is not run again, and so it takes no time.
             results["steps"][step["id"]] = {
@@ -176,7 +178,7 @@ def main():
             results_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             page.copy_pictures(step, runner.folder, DOCS, args.size)
     page.write(plan, DOCS, ROOT / "docs/experiments.md", size_sets)
-    print(f"experiments: docs/experiments.md", file=sys.stderr)
+    print("experiments: docs/experiments.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

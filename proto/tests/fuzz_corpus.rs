@@ -136,15 +136,13 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
         kind: "reconstruction".into(),
     };
     let wanted = v1::ArtifactRequest { incarnation: "i".into(), key, digest: "0a".repeat(32) };
-    let result = v1::Result {
+    let stored = v1::Artifact {
         trial: 2,
         fold: 3,
-        attempt: 4,
         kind: "model".into(),
         epoch: None,
         digest: "0a".repeat(32),
         bytes: 9,
-        created_at: 1_700_000_000_000,
     };
     let failed = v1::Failed { key, failure: 3, message: "no memory".into() };
     let tell =
@@ -233,7 +231,7 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
             v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Header(header)) }.encode_to_vec(),
         ),
         ("artifact-request", 30, wanted.encode_to_vec()),
-        ("result", 31, result.encode_to_vec()),
+        ("artifacts", 31, v1::ListArtifactsResponse { artifacts: vec![stored] }.encode_to_vec()),
     ]
 }
 

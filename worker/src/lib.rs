@@ -7,10 +7,14 @@ pub mod corruption;
 pub mod device;
 pub mod images;
 pub mod model;
+pub mod model_file;
+mod tensors;
 pub mod train;
 
 pub mod bench;
 pub mod embed;
+pub mod evaluate;
+pub mod fitted;
 
 pub mod supervisor;
 

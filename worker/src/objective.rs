@@ -1,6 +1,9 @@
 //! Does the folds that the agent gets: opens the data a study is about, makes sure it is the same as everybody's, and
 //! hands the fold to the objective of its kind.
 
+#[cfg(test)]
+mod fit_tests;
+mod fitting;
 mod training;
 
 use std::collections::BTreeMap;
@@ -189,7 +192,7 @@ mod tests {
     const IMAGES: u8 = 24;
 
     /// A folder with a few images in it, different for each `tint`.
-    fn folder(tint: u8) -> (tempfile::TempDir, PathBuf) {
+    pub(super) fn folder(tint: u8) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let mut bytes = vec![0, 0, 8, 3, 0, 0, 0, IMAGES, 0, 0, 0, 28, 0, 0, 0, 28];
         bytes.extend((0..usize::from(IMAGES) * 28 * 28).map(|at| (at % 251) as u8 ^ tint));
@@ -198,12 +201,12 @@ mod tests {
         (folder, path)
     }
 
-    fn objective() -> FoldObjective {
+    pub(super) fn objective() -> FoldObjective {
         crate::device::set_threads(1);
         FoldObjective::new(Device::Cpu, Locations::new(None, None))
     }
 
-    fn work(path: &Path) -> FoldWork {
+    pub(super) fn work(path: &Path) -> FoldWork {
         let text = format!(
             r#"
             version = 1
@@ -243,10 +246,13 @@ mod tests {
 
     /// Keeps what it hears; stops after the epoch `stop_after`.
     #[derive(Default)]
-    struct Heard {
-        epochs: Vec<EpochReport>,
-        drafts: Vec<Draft>,
-        stop_after: u32,
+    pub(super) struct Heard {
+        pub epochs: Vec<EpochReport>,
+        pub drafts: Vec<Draft>,
+        pub derived: Vec<(String, ParamValue)>,
+        pub phases: Vec<String>,
+        pub artifacts: Vec<(String, Option<Epoch>, Vec<u8>)>,
+        pub stop_after: u32,
     }
 
     impl Progress for Heard {
@@ -256,11 +262,17 @@ mod tests {
             if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
 
-        fn derived(&mut self, _: &str, _: ParamValue) {}
+        fn derived(&mut self, name: &str, value: ParamValue) {
+            self.derived.push((name.to_owned(), value));
+        }
 
-        fn phase(&mut self, _: &str) {}
+        fn phase(&mut self, name: &str) {
+            self.phases.push(name.to_owned());
+        }
 
-        fn artifact(&mut self, _: &str, _: Option<Epoch>, _: Vec<u8>) {}
+        fn artifact(&mut self, kind: &str, epoch: Option<Epoch>, bytes: Vec<u8>) {
+            self.artifacts.push((kind.to_owned(), epoch, bytes));
+        }
 
         fn checkpoint(&mut self, draft: Draft) {
             self.drafts.push(draft);
@@ -273,7 +285,7 @@ mod tests {
         (heard.epochs, outcome)
     }
 
-    fn message(outcome: Outcome) -> (Option<FailureClass>, String) {
+    pub(super) fn message(outcome: Outcome) -> (Option<FailureClass>, String) {
         match outcome {
             Outcome::Failed { class, message } => (Some(class), message),
             Outcome::Declined { message } => (None, message),

@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::{StudyState, TrialState};
 
-pub use self::bench::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
+pub use self::bench::{BenchCommand, BenchImportanceArgs, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
 pub use self::fit::{EvaluateArgs, FitArgs, OverlayArgs};
 pub use self::living::{
@@ -559,7 +559,8 @@ mod tests {
         let Command::Run(run) = parse(line).expect("a line").command else { panic!("not a run") };
         assert_eq!(run.overlay.overrides(), ["size=small", "budget.trials=3", "study.seed=1"]);
         let line = "foldwise study create s.toml --size small";
-        let Command::Study(StudyCommand::Create { overlay, .. }) = parse(line).expect("a line").command else {
+        let Command::Study(StudyCommand::Create { overlay, .. }) = parse(line).expect("a line").command
+        else {
             panic!("it creates")
         };
         assert_eq!(overlay.overrides(), ["size=small"]);

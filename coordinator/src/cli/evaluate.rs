@@ -36,7 +36,9 @@ fn read_model(path: &Path, fitted: &Fitted) -> Result<ModelFile, CliError> {
     let model = ModelFile::read(bytes).map_err(|error| wrong(error.to_string()))?;
     let settings = ModelSettings::resolve(&fitted.spec, &Params::new()).map_err(wrong)?;
     let (height, width) = (fitted.study.height, fitted.study.width);
-    model.check(&settings, height, width).map_err(|error| wrong(format!("{error} (study `{}`)", fitted.study.name)))?;
+    model
+        .check(&settings, height, width)
+        .map_err(|error| wrong(format!("{error} (study `{}`)", fitted.study.name)))?;
     Ok(model)
 }
 

@@ -66,7 +66,10 @@ pub fn best(place: &str, study: &str) -> Next {
 
 /// `foldwise fit`
 pub fn fit(place: &str, study: &str) -> Next {
-    Next { command: format!("foldwise fit {study}{place}"), purpose: "train its best params, and keep the model" }
+    Next {
+        command: format!("foldwise fit {study}{place}"),
+        purpose: "train its best params, and keep the model",
+    }
 }
 
 /// `foldwise report`

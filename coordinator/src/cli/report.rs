@@ -43,13 +43,16 @@ pub(super) fn execute(args: &ReportPageArgs) -> Result<(), CliError> {
     let others = others.into_iter().map(|name| source.study(name)).collect::<Result<Vec<_>, _>>()?;
 
     let command = command(args);
-    let mut reading = Reading { source: &source, seen: BTreeSet::new(), sections: Vec::new(), models: Vec::new() };
+    let mut reading =
+        Reading { source: &source, seen: BTreeSet::new(), sections: Vec::new(), models: Vec::new() };
     reading.take(&study, Some(&command))?;
     for other in &others {
         if role(other) == Role::Search {
             let name = &other.name;
             return Err(CliError::Usage {
-                message: format!("--with {name}: `{name}` is a search; what stands beside another is a fit or an evaluation"),
+                message: format!(
+                    "--with {name}: `{name}` is a search; what stands beside another is a fit or an evaluation"
+                ),
                 help: Some(format!("`foldwise report {name}` makes a page of its own for it")),
             });
         }
@@ -73,7 +76,9 @@ pub(super) fn execute(args: &ReportPageArgs) -> Result<(), CliError> {
 /// The command that makes the page again.
 fn command(args: &ReportPageArgs) -> String {
     let mut words = vec!["foldwise".to_owned(), "report".to_owned(), args.study.clone()];
-    let mut flag = |name: &str, value: &dyn std::fmt::Display| words.extend([name.to_owned(), quoted(&value.to_string())]);
+    let mut flag = |name: &str, value: &dyn std::fmt::Display| {
+        words.extend([name.to_owned(), quoted(&value.to_string())])
+    };
     match &args.source.coordinator {
         Some(url) => flag("--coordinator", url),
         None => flag("--db", &args.source.database().display()),
@@ -149,7 +154,8 @@ impl Reading<'_> {
                 }
                 let run = self.run(study, &TRANSFER)?;
                 let mut sections = model::transfer(&run);
-                if let Some(first) = sections.first_mut().filter(|_| study.trials.values().sum::<u32>() == 1) {
+                if let Some(first) = sections.first_mut().filter(|_| study.trials.values().sum::<u32>() == 1)
+                {
                     first.is_chapter = true;
                 }
                 self.sections.extend(sections);
@@ -192,9 +198,10 @@ impl Reading<'_> {
             curves.extend(self.source.curve(study, Some(number), false)?);
         }
         let ledger = self.source.ledger(study)?;
+        let prefix = command.map_or_else(|| format!("{}-", study.name), |_| String::new());
         let command = command.map_or_else(String::new, str::to_owned);
         let study = study.clone();
-        let search = Search { study, spec, trials, decisions, attempts, curves, ledger, command };
+        let search = Search { study, spec, trials, decisions, attempts, curves, ledger, command, prefix };
         self.sections.extend(search.sections());
         let best = self.run(&search.study, &["range-test"])?;
         let range_test = model::range_test(&best);

@@ -20,9 +20,7 @@ use super::source::unknown_study;
 use super::study::read_file;
 use super::summary::Summary;
 use super::{next, render, say};
-use crate::coordinator::{
-    self, Coordinator, LoopThread, Options, Published, Sources, find_study, prepare,
-};
+use crate::coordinator::{self, Coordinator, LoopThread, Options, Published, Sources, find_study, prepare};
 use crate::local::{Crew, Happening, Program, Wanted};
 use crate::model_file::ModelFile;
 use crate::server::{self, Security, Token, Tokens};

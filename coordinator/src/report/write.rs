@@ -58,7 +58,7 @@ pub fn check(folder: &Path) -> Result<(), WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: folder.to_owned(), source };
     let mut entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && folder.symlink_metadata().is_ok() => {
             return Err(WriteError::Foreign { path: folder.to_owned() });
         }
         entries => entries.map_err(unwritable)?,
@@ -227,12 +227,14 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("report");
         let mut broken = report("x");
-        broken.sections[0].pictures[0].canvas.width = 0.0;
+        broken.sections[0].pictures[0].canvas.width = 1e9;
         let error = write(&broken, &folder).expect_err("no picture");
         assert!(error.to_string().contains("`one`"), "{error}");
         assert!(names(home.path()).is_empty());
-        fs::write(home.path().join("file"), "x").expect("written");
-        let error = write(&report("x"), &home.path().join("file/report")).expect_err("no folder");
+        let sealed = home.path().join("none\0");
+        let error = write(&report("x"), &sealed).expect_err("no folder");
         assert!(error.to_string().starts_with("failed to write "), "{error}");
+        fs::write(home.path().join("file"), "x").expect("written");
+        assert!(write(&report("x"), &home.path().join("file/report")).is_err());
     }
 }

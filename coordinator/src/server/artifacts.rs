@@ -201,9 +201,9 @@ pub(super) async fn put_model(
         let mut content = Vec::new();
         let (mut file, _) = artifacts.open(&digest)?;
         let read = file.read_to_end(&mut content);
-        let known = read.map_err(|error| error.to_string()).and_then(|_| {
-            ModelFile::read(content).map(drop).map_err(|error| error.to_string())
-        });
+        let known = read
+            .map_err(|error| error.to_string())
+            .and_then(|_| ModelFile::read(content).map(drop).map_err(|error| error.to_string()));
         if let Err(problem) = known {
             arrived.withdraw();
             return Err(ArtifactError::NoModel(problem));

@@ -9,7 +9,6 @@ use foldwise_proto::convert::{
     tell_request, told, value, value_from,
 };
 use foldwise_proto::v1;
-use foldwise_shared::artifact::ResultRecord;
 use foldwise_shared::external::{Asked, TrialNow, TrialReport};
 use foldwise_shared::ids::{LeaseId, TrialNumber};
 use foldwise_shared::record::{
@@ -58,9 +57,9 @@ pub fn check(bytes: &[u8]) {
         // Results.
         29 => artifact(bytes),
         30 => artifact_wanted(bytes),
-        31 => record::<v1::Result, ResultRecord>(bytes),
-        32 => plain::<v1::ListResultsRequest>(bytes),
-        33 => plain::<v1::GetResultRequest>(bytes),
+        31 => plain::<v1::ListArtifactsResponse>(bytes),
+        32 => plain::<v1::ListArtifactsRequest>(bytes),
+        33 => plain::<v1::FetchArtifactRequest>(bytes),
         _ => {}
     }
 }

@@ -109,7 +109,9 @@ fn silhouette_of(
 mod tests {
     use super::*;
 
-    const GO_ON: fn(super::super::Step) -> ControlFlow<()> = |_| ControlFlow::Continue(());
+    fn go_on(_: super::super::Step) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 
     /// Codes of one dimension.
     fn line(values: &[f32]) -> Codes<'_> {
@@ -120,7 +122,7 @@ mod tests {
     fn neighbors_vote_and_the_nearest_breaks_a_tie() {
         let codes = [0.0, 1.0, 2.5, 10.0, 11.0, 12.5];
         let accuracy = |labels: &[u8], k| {
-            knn_accuracy(line(&codes), labels, k, &mut GO_ON).expect("an accuracy").expect("not stopped")
+            knn_accuracy(line(&codes), labels, k, &mut go_on).expect("an accuracy").expect("not stopped")
         };
         assert_eq!(accuracy(&[1, 1, 1, 2, 2, 2], 2), 1.0);
         // Its nearest neighbor tells of each but the third (1.0 is a 2) and 1.0 (0.0 is a 1).
@@ -129,11 +131,11 @@ mod tests {
         assert_eq!(accuracy(&[2, 1, 1, 3, 3, 3], 2), 4.0 / 6.0);
         assert_eq!(accuracy(&[1, 2, 3, 4, 5, 6], 5), 0.0);
         assert_eq!(
-            knn_accuracy(line(&codes), &[1; 6], 6, &mut GO_ON),
+            knn_accuracy(line(&codes), &[1; 6], 6, &mut go_on),
             Err(EmbedError::Neighbors { k: 6, rows: 6 })
         );
         assert_eq!(
-            knn_accuracy(line(&codes), &[1; 5], 2, &mut GO_ON),
+            knn_accuracy(line(&codes), &[1; 5], 2, &mut go_on),
             Err(EmbedError::Labels { labels: 5, rows: 6 })
         );
     }
@@ -142,17 +144,17 @@ mod tests {
     fn silhouettes_of_a_hand() {
         // Within 1 and 1; to the other class 9.5 and 8.5, 8.5 and 9.5.
         let expected = (8.5 / 9.5 + 7.5 / 8.5) / 2.0;
-        let found = silhouette(line(&[0.0, 9.0, 1.0, 10.0]), &[7, 3, 7, 3], &mut GO_ON);
+        let found = silhouette(line(&[0.0, 9.0, 1.0, 10.0]), &[7, 3, 7, 3], &mut go_on);
         assert!((found.expect("defined").expect("not stopped") - expected).abs() < 1e-6);
         // A class of one counts as 0: the others have 1 within.
         let expected = ((9.0 - 1.0) / 9.0 + (10.0 - 1.0) / 10.0) / 3.0;
-        let found = silhouette(line(&[0.0, 9.0, 10.0]), &[0, 1, 1], &mut GO_ON);
+        let found = silhouette(line(&[0.0, 9.0, 10.0]), &[0, 1, 1], &mut go_on);
         assert!((found.expect("defined").expect("not stopped") - expected).abs() < 1e-6);
-        let same = silhouette(line(&[4.0; 4]), &[0, 1, 0, 1], &mut GO_ON);
+        let same = silhouette(line(&[4.0; 4]), &[0, 1, 0, 1], &mut go_on);
         assert_eq!(same, Ok(Some(0.0)));
         for labels in [[1, 1, 1], [1, 2, 3]] {
             assert!(matches!(
-                silhouette(line(&[0.0, 9.0, 10.0]), &labels, &mut GO_ON),
+                silhouette(line(&[0.0, 9.0, 10.0]), &labels, &mut go_on),
                 Err(EmbedError::Classes { rows: 3, .. })
             ));
         }
@@ -166,7 +168,7 @@ mod tests {
             (0..900).map(|at| ((at * 7919) % 1009) as f32 + 2000.0 * (at % 3) as f32).collect();
         let labels: Vec<u8> = (0..900).map(|at| (at % 3) as u8).collect();
         let of = |sample| {
-            silhouette_of(line(&values), &labels, sample, &mut GO_ON).expect("defined").expect("not stopped")
+            silhouette_of(line(&values), &labels, sample, &mut go_on).expect("defined").expect("not stopped")
         };
         assert!((of(300) - of(900)).abs() < 0.01, "{} {}", of(300), of(900));
     }

@@ -28,6 +28,11 @@ impl Parameters {
         Ok(Parameters { specs, flat })
     }
 
+    /// These values, in a row; gradients flow if they do through `flat`.
+    pub fn of(specs: Vec<ParameterSpec>, flat: Tensor) -> Self {
+        Parameters { specs, flat }
+    }
+
     /// What the buffer holds, in its order.
     pub fn specs(&self) -> &[ParameterSpec] {
         &self.specs

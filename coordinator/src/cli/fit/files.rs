@@ -70,7 +70,8 @@ fn whole(path: &Path, content: &[u8]) -> Result<(), CliError> {
 /// What is to be known of a model.
 fn described(fitted: &Fitted, parent: Option<&StudySpec>) -> Result<serde_json::Value, CliError> {
     let Fitted { study, spec, record, .. } = fitted;
-    let settings = ModelSettings::resolve(spec, &record.params).map_err(|message| CliError::Other(anyhow::anyhow!(message)))?;
+    let settings = ModelSettings::resolve(spec, &record.params)
+        .map_err(|message| CliError::Other(anyhow::anyhow!(message)))?;
     let mut settings = serde_json::to_value(settings).unwrap_or_default();
     settings["height"] = study.height.into();
     settings["width"] = study.width.into();
@@ -96,7 +97,9 @@ fn params(fitted: &Fitted, parent: Option<&StudySpec>) -> Params {
     let searched = |name: &&str| {
         parent.is_none_or(|parent| {
             let is_found = parent.finds_learning_rate() && *name == "learning_rate";
-            parent.space.0.contains_key(*name) || parent.fixed_setting(name) != spec.fixed_setting(name) || is_found
+            parent.space.0.contains_key(*name)
+                || parent.fixed_setting(name) != spec.fixed_setting(name)
+                || is_found
         })
     };
     let mut params: Params = names
@@ -124,14 +127,20 @@ mod tests {
             "learning_rate": 0.01, "weight_decay": 0.001, "dropout": 0.25
         }))
         .expect("params");
-        let options =
-            FitOptions { name: "demo-fit".into(), on: FitOn::Split, epochs: None, best_epoch: None, images: 3000 };
+        let options = FitOptions {
+            name: "demo-fit".into(),
+            on: FitOn::Split,
+            epochs: None,
+            best_epoch: None,
+            images: 3000,
+        };
         let spec = fit_of(&parent, &params, &options).expect("a fit");
         let study = StudyRecord { name: "demo-fit".into(), parent: Some("demo".into()), ..samples::study() };
         let mut record = samples::trials().remove(0);
         record.params = Params::new();
         let model = Artifact { digest: "a".repeat(64), bytes: 3 };
-        let fitted = Fitted { study, spec, trial: TrialNumber(0), record, value: 0.03, epoch: Epoch(7), model };
+        let fitted =
+            Fitted { study, spec, trial: TrialNumber(0), record, value: 0.03, epoch: Epoch(7), model };
         (fitted, parent)
     }
 

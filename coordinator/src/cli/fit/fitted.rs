@@ -1,6 +1,6 @@
 //! A fit that is finished: its value and its model.
 
-use foldwise_shared::artifact::{Artifact, MODEL, ArtifactRecord};
+use foldwise_shared::artifact::{Artifact, ArtifactRecord, MODEL};
 use foldwise_shared::ids::{Epoch, TrialNumber};
 use foldwise_shared::record::{StudyRecord, TrialRecord};
 use foldwise_shared::spec::StudySpec;
@@ -41,12 +41,22 @@ impl Fitted {
         let Some(ArtifactRecord { digest, bytes, .. }) = model else {
             return Err(CliError::Happened {
                 message: format!("the fit `{}` left no model", study.name),
-                help: Some("were its workers of an earlier version? compare `foldwise-worker --version`".into()),
+                help: Some(
+                    "were its workers of an earlier version? compare `foldwise-worker --version`".into(),
+                ),
             });
         };
         let value = record.value.unwrap_or(f64::NAN);
         let epoch = record.folds.first().and_then(|fold| fold.best_epoch).unwrap_or_default();
-        Ok(Self { trial: record.number, spec, study, record, value, epoch, model: Artifact { digest, bytes } })
+        Ok(Self {
+            trial: record.number,
+            spec,
+            study,
+            record,
+            value,
+            epoch,
+            model: Artifact { digest, bytes },
+        })
     }
 }
 

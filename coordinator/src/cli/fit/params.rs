@@ -16,7 +16,9 @@ pub(super) fn read(file: &Path) -> Result<Params, CliError> {
         .map_err(|error| CliError::usage(format!("failed to read the params {shown}: {error}")))?;
     parse(&text).map_err(|message| CliError::Usage {
         message: format!("{shown}: {message}"),
-        help: Some("write a param a line, such as `learning_rate = 1.2e-3`, or the same as a JSON object".into()),
+        help: Some(
+            "write a param a line, such as `learning_rate = 1.2e-3`, or the same as a JSON object".into(),
+        ),
     })
 }
 

@@ -135,7 +135,9 @@ fn chosen(
         (None, None) => {
             let name = &study.name;
             return Err(CliError::Usage {
-                message: format!("study `{name}` has no complete trial yet, so there are no best params to fit"),
+                message: format!(
+                    "study `{name}` has no complete trial yet, so there are no best params to fit"
+                ),
                 help: Some(format!(
                     "go on with it: foldwise resume {name}{place}; or give the params with --params"
                 )),
@@ -168,7 +170,8 @@ fn check_complete(
 
 /// The mean over the folds of the epochs at which they were best.
 fn best_epoch(trial: &TrialRecord) -> Option<u32> {
-    let best: Vec<u32> = trial.folds.iter().filter_map(|fold| fold.best_epoch).map(|Epoch(epoch)| epoch).collect();
+    let best: Vec<u32> =
+        trial.folds.iter().filter_map(|fold| fold.best_epoch).map(|Epoch(epoch)| epoch).collect();
     let sum: u64 = best.iter().map(|epoch| u64::from(*epoch)).sum();
     let count = best.len() as u64;
     (count > 0).then(|| u32::try_from((sum + count / 2) / count).unwrap_or(u32::MAX).max(1))

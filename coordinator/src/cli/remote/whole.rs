@@ -12,7 +12,7 @@ use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::record::{AttemptRecord, DecisionRecord, StudyRecord};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Remote;
 use crate::cli::error::CliError;
@@ -88,7 +88,13 @@ impl Remote {
                 }
                 Ok(bytes)
             })
-            .map_err(|status| self.refused(&status))
+            .map_err(|status| match self.refused(&status) {
+                // It was listed, so that its name is not what is wrong.
+                CliError::Usage { message, help } if status.code() == Code::NotFound => {
+                    CliError::Happened { message, help }
+                }
+                error => error,
+            })
     }
 
     /// What was measured beside the losses of a trial.

@@ -78,7 +78,8 @@ impl Sources {
         let (mut file, _) = artifacts.open(digest).map_err(|error| {
             wrong(format!("{error}; `foldwise evaluate STUDY --model FILE` brings a model from elsewhere"))
         })?;
-        file.read_to_end(&mut bytes).map_err(|error| wrong(format!("failed to read the artifact {digest}: {error}")))?;
+        file.read_to_end(&mut bytes)
+            .map_err(|error| wrong(format!("failed to read the artifact {digest}: {error}")))?;
         Ok(ModelFile::read(bytes).map_err(|error| wrong(error.to_string()))?)
     }
 }
@@ -96,7 +97,12 @@ fn with_network(mut spec: StudySpec, model: &ModelFile) -> Result<StudySpec, Cre
 }
 
 /// Whether the model is one of the study's network, for its images.
-pub(super) fn check_model(spec: &StudySpec, model: &ModelFile, height: u32, width: u32) -> Result<(), CreateError> {
+pub(super) fn check_model(
+    spec: &StudySpec,
+    model: &ModelFile,
+    height: u32,
+    width: u32,
+) -> Result<(), CreateError> {
     // A param that is searched changes no shape.
     let settings = ModelSettings::resolve(spec, &Params::new());
     let settings = settings.map_err(|message| SpecError::new("model", message))?;
@@ -113,11 +119,11 @@ fn find_model(reader: Option<&Reader>, name: &str) -> Result<(StudyRecord, Artif
     let studies = reader.map(Reader::studies).transpose()?.unwrap_or_default();
     let Some((reader, named)) = reader.zip(studies.iter().find(|study| study.name == name)) else {
         let known: Vec<&str> = studies.iter().map(|study| study.name.as_str()).collect();
-        let known = if known.is_empty() { "nor any other".into() } else { format!("there is: {}", known.join(", ")) };
+        let known =
+            if known.is_empty() { "nor any other".into() } else { format!("there is: {}", known.join(", ")) };
         return Err(wrong(format!("there is no study `{name}` in this database, {known}")));
     };
-    let is_fit =
-        |study: &StudyRecord| StudySpec::from_json(&study.spec).is_ok_and(|spec| spec.fit.is_some());
+    let is_fit = |study: &StudyRecord| StudySpec::from_json(&study.spec).is_ok_and(|spec| spec.fit.is_some());
     let fits: Vec<&StudyRecord> = if is_fit(named) {
         vec![named]
     } else {
@@ -131,7 +137,10 @@ fn find_model(reader: Option<&Reader>, name: &str) -> Result<(StudyRecord, Artif
     Err(wrong(match fits.first() {
         None => format!("study `{name}` has no fit; `foldwise fit {name}` makes one"),
         Some(fit) if fit.state == StudyState::Ended => {
-            format!("the fit `{}` has ended without a model; see why: foldwise trial list {}", fit.name, fit.name)
+            format!(
+                "the fit `{}` has ended without a model; see why: foldwise trial list {}",
+                fit.name, fit.name
+            )
         }
         Some(fit) => {
             let fitted = fit.parent.as_deref().unwrap_or(&fit.name);

@@ -44,15 +44,11 @@ pub(super) fn shares(table: &Table, leaves: &[Leaf]) -> Option<Vec<f64>> {
     Some(table.features.iter().enumerate().map(share).collect())
 }
 
-/// The variance of the marginal prediction of a number, around 0.
+/// The variance of the marginal prediction of a number where it is there.
 fn number(absent: f64, parts: impl Iterator<Item = (Side, f64)>) -> f64 {
-    let mut without = 0.0;
     let mut changes: Vec<(f64, f64)> = Vec::new();
     for (side, part) in parts {
         let Side::Between(low, high) = side else { continue };
-        if low < -1.0 {
-            without += part;
-        }
         let (low, high) = (low.max(0.0), high.max(0.0));
         if high > low {
             changes.push((low, part));
@@ -60,16 +56,17 @@ fn number(absent: f64, parts: impl Iterator<Item = (Side, f64)>) -> f64 {
         }
     }
     changes.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut sum, mut height, mut from) = (0.0, 0.0, 0.0);
+    let (mut mean, mut square, mut height, mut from) = (0.0, 0.0, 0.0, 0.0);
     for (at, change) in changes {
-        sum += height * height * (at - from);
+        mean += height * (at - from);
+        square += height * height * (at - from);
         height += change;
         from = at;
     }
-    absent * without * without + (1.0 - absent) * sum
+    (1.0 - absent) * (square - mean * mean).max(0.0)
 }
 
-/// The variance of the marginal prediction of a category, around 0.
+/// The variance of the marginal prediction over the categories that trials have; the last is to have none.
 fn category(weights: &[f64], parts: impl Iterator<Item = (Side, f64)>) -> f64 {
     let mut heights = vec![0.0; weights.len()];
     for (side, part) in parts {
@@ -80,7 +77,14 @@ fn category(weights: &[f64], parts: impl Iterator<Item = (Side, f64)>) -> f64 {
             }
         }
     }
-    weights.iter().zip(heights).map(|(weight, height)| weight * height * height).sum()
+    let there = weights.len().saturating_sub(1);
+    let present: f64 = weights[..there].iter().sum();
+    if present <= 0.0 {
+        return 0.0;
+    }
+    let all = || weights[..there].iter().zip(&heights);
+    let mean = all().map(|(weight, height)| weight * height).sum::<f64>() / present;
+    all().map(|(weight, height)| weight * (height - mean).powi(2)).sum()
 }
 
 /// The mean over the trees, and so that the features add up to 1.

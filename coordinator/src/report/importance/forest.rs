@@ -1,5 +1,6 @@
 //! Regression trees on bootstrap samples, grown to leaves of one trial: the boxes of their leaves.
 
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
 use super::{CATEGORIES, Column, Kind};
@@ -8,8 +9,6 @@ use super::{CATEGORIES, Column, Kind};
 const DEPTH: u32 = 64;
 /// Where a trial is that has no such number.
 const ABSENT: f64 = -1.0;
-/// Where the numbers that there are begin, as a bound of a box.
-const PRESENT: f64 = -0.5;
 
 /// The trials in the form in which trees are grown.
 pub(super) struct Table {
@@ -162,11 +161,14 @@ pub(super) fn grow<R: Rng>(table: &Table, rng: &mut R) -> Vec<Leaf> {
     let end = rows.len();
     let mut growing =
         Growing { table, is_left: vec![false; count], spare: Vec::with_capacity(end), drawn, rows, orders };
+    // Small nodes are divided by any feature alike: each gets its turn.
+    let mut turns: Vec<usize> = (0..table.features.len()).collect();
     let mut leaves = Vec::new();
     let mut open = vec![Node { start: 0, end, depth: 0, sides }];
     while let Some(node) = open.pop() {
         let (weight, sum) = growing.totals(&node);
-        match growing.best_split(&node, weight, sum) {
+        turns.shuffle(rng);
+        match growing.best_split(&node, weight, sum, &turns) {
             Some((feature, split)) => {
                 let middle = growing.divide(&node, feature, split);
                 let (left, right) = sides_of(node.sides[feature], split);
@@ -203,8 +205,9 @@ impl Growing<'_> {
         })
     }
 
-    /// The split after which the targets differ least from their means; none if nothing is to be divided.
-    fn best_split(&self, node: &Node, weight: f64, sum: f64) -> Option<(usize, Split)> {
+    /// The split after which the targets differ least from their means, among equals the first by `turns`; none if nothing is
+    /// to be divided.
+    fn best_split(&self, node: &Node, weight: f64, sum: f64, turns: &[usize]) -> Option<(usize, Split)> {
         let rows = &self.rows[node.start..node.end];
         let first = self.table.targets[*rows.first()? as usize];
         if node.depth >= DEPTH || rows.iter().all(|row| self.table.targets[*row as usize] == first) {
@@ -220,8 +223,8 @@ impl Growing<'_> {
             let (right_weight, right_sum) = (weight - left_weight, sum - left_sum);
             left_sum * left_sum / left_weight + right_sum * right_sum / right_weight
         };
-        for (at, feature) in self.table.features.iter().enumerate() {
-            match feature {
+        for at in turns.iter().copied() {
+            match &self.table.features[at] {
                 Feature::Number { values, .. } => {
                     let order = &self.orders[at][node.start..node.end];
                     let (mut left_weight, mut left_sum) = (0.0, 0.0);
@@ -230,8 +233,9 @@ impl Growing<'_> {
                         left_weight += self.drawn[row];
                         left_sum += self.drawn[row] * self.table.targets[row];
                         let (low, high) = (values[row], values[pair[1] as usize]);
-                        if low < high {
-                            let between = if low == ABSENT { PRESENT } else { low + (high - low) / 2.0 };
+                        // Who has it and who has not is another param's doing.
+                        if low < high && low != ABSENT {
+                            let between = low + (high - low) / 2.0;
                             offer(gain(left_weight, left_sum), at, Split::At(between.max(low)));
                         }
                     }
@@ -245,7 +249,9 @@ impl Growing<'_> {
                         entry.1 += self.drawn[row] * self.table.targets[row];
                     }
                     for (category, (left_weight, left_sum)) in sums.into_iter().enumerate() {
-                        if left_weight > 0.0 && left_weight < weight {
+                        // As above: the last one is to have none.
+                        let is_absent = category + 1 == weights.len();
+                        if left_weight > 0.0 && left_weight < weight && !is_absent {
                             offer(gain(left_weight, left_sum), at, Split::Is(category as u8));
                         }
                     }

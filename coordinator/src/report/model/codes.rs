@@ -38,7 +38,9 @@ impl Scatter {
         // The same length for the same distance in both directions.
         let finite = || self.points.iter().filter(|point| point.0.is_finite() && point.1.is_finite());
         let bounds = |of: fn(&(f64, f64)) -> f64| {
-            finite().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)))
+            finite()
+                .map(of)
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)))
         };
         let (x, y) = (bounds(|point| point.0), bounds(|point| point.1));
         let zoom = ((x.1 - x.0) / area.width).max((y.1 - y.0) / area.height) * 1.05;
@@ -50,7 +52,12 @@ impl Scatter {
             Scale::Linear { low: middle - length * zoom / 2.0, high: middle + length * zoom / 2.0 }
         };
         let (x, y) = (scale(x, area.width), scale(y, area.height));
-        canvas.rect((area.left, area.top), (area.width, area.height), "none", "class=\"axis\" stroke-width=\"1\"");
+        canvas.rect(
+            (area.left, area.top),
+            (area.width, area.height),
+            "none",
+            "class=\"axis\" stroke-width=\"1\"",
+        );
         let step = self.points.len().div_ceil(POINTS).max(1);
         let mut paths = vec![String::new(); self.classes()];
         for (at, point) in self.points.iter().enumerate().step_by(step) {
@@ -58,7 +65,10 @@ impl Scatter {
                 continue;
             }
             let path = &mut paths[self.labels.get(at).map_or(0, |label| usize::from(*label))];
-            let (px, py) = (area.left + x.place(point.0) * area.width, area.top + (1.0 - y.place(point.1)) * area.height);
+            let (px, py) = (
+                area.left + x.place(point.0) * area.width,
+                area.top + (1.0 - y.place(point.1)) * area.height,
+            );
             // A string takes all that is written.
             let _ = write!(path, "M{} {}h.01", number(px), number(py));
         }
@@ -129,7 +139,10 @@ pub(super) fn pictures(
 }
 
 /// PCA and t-SNE of several models side by side.
-pub(super) fn side_by_side(models: &[(&str, &Tensors)], names: &dyn Fn(usize) -> Vec<String>) -> Vec<Picture> {
+pub(super) fn side_by_side(
+    models: &[(&str, &Tensors)],
+    names: &dyn Fn(usize) -> Vec<String>,
+) -> Vec<Picture> {
     ["pca", "tsne"]
         .into_iter()
         .filter_map(|kind| {

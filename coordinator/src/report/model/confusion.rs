@@ -31,10 +31,21 @@ pub(super) fn picture(transfer: &Transfer, names: &[String], name: &str) -> Opti
             // By its root, so that rare mistakes are seen; the darkest is none.
             let share = (*count as f64 / all).sqrt();
             let [red, green, blue] = ColorMap::rgb(share);
-            canvas.rect((x + 0.5, y + 0.5), (CELL - 1.0, CELL - 1.0), &format!("#{red:02x}{green:02x}{blue:02x}"), "");
+            canvas.rect(
+                (x + 0.5, y + 0.5),
+                (CELL - 1.0, CELL - 1.0),
+                &format!("#{red:02x}{green:02x}{blue:02x}"),
+                "",
+            );
             let ink = if share > 0.62 { "#10141a" } else { "#ffffff" };
             if *count > 0 {
-                canvas.colored_text((x + CELL / 2.0, y + CELL / 2.0 + 4.0), Anchor::Middle, 10.5, ink, &count.to_string());
+                canvas.colored_text(
+                    (x + CELL / 2.0, y + CELL / 2.0 + 4.0),
+                    Anchor::Middle,
+                    10.5,
+                    ink,
+                    &count.to_string(),
+                );
             }
         }
         let mut cells = vec![names[row].clone()];
@@ -48,7 +59,9 @@ pub(super) fn picture(transfer: &Transfer, names: &[String], name: &str) -> Opti
     Some(Picture {
         name: format!("{name}-confusion"),
         title: "Confusion matrix".into(),
-        caption: "How many test images of each class (row) were taken for each class (column); brighter is more.".into(),
+        caption:
+            "How many test images of each class (row) were taken for each class (column); brighter is more."
+                .into(),
         canvas,
         table,
     })

@@ -65,14 +65,19 @@ impl Kind {
             for (second, other) in &curves[at + 1..] {
                 for (x, y) in crossings(one, other) {
                     frame.mark(&mut canvas, (x, y), Marker::Ring, 6.0, "#888888");
-                    sentences.push(format!("The curves of {first} and {second} cross at {} ({}).", short(x), short(y)));
+                    sentences.push(format!(
+                        "The curves of {first} and {second} cross at {} ({}).",
+                        short(x),
+                        short(y)
+                    ));
                 }
             }
         }
         if curves.len() > 1 && sentences.is_empty() {
             sentences.push("No two curves cross.".into());
         }
-        let entries = curves.iter().enumerate().map(|(at, (model, _))| (category(at), "", (*model).to_owned()));
+        let entries =
+            curves.iter().enumerate().map(|(at, (model, _))| (category(at), "", (*model).to_owned()));
         line_legend(&mut canvas, (area.left + area.width + 18.0, 30.0), entries);
         sentences.insert(0, "The input is corrupted, the target is not.".into());
         Some(Picture {

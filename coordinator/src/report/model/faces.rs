@@ -10,15 +10,21 @@ const SIZE: f64 = 62.0;
 const COLUMNS: usize = 12;
 
 /// A sheet of images with a name before each row and above each column.
-pub(super) fn sheet(raster: &Raster, columns: &[String], rows: &[String], tile: (usize, usize), size: f64) -> Option<Canvas> {
+pub(super) fn sheet(
+    raster: &Raster,
+    columns: &[String],
+    rows: &[String],
+    tile: (usize, usize),
+    size: f64,
+) -> Option<Canvas> {
     let longest = rows.iter().map(|name| name.chars().count()).max().unwrap_or(0) as f64;
-    let (left, top) = (if longest > 0.0 { 18.0 + longest * 6.9 } else { 8.0 }, if columns.is_empty() { 8.0 } else { 24.0 });
+    let (left, top) =
+        (if longest > 0.0 { 18.0 + longest * 6.9 } else { 8.0 }, if columns.is_empty() { 8.0 } else { 24.0 });
     let (height, width) = tile;
     let tall = size * height as f64 / width as f64;
     let (across, down) = raster.size();
     let (count_x, count_y) = ((across - 1) / (width + 1), (down - 1) / (height + 1));
-    let mut canvas =
-        Canvas::new(left + size * count_x as f64 + 8.0, top + tall * count_y as f64 + 8.0);
+    let mut canvas = Canvas::new(left + size * count_x as f64 + 8.0, top + tall * count_y as f64 + 8.0);
     canvas.image((left, top), (size * count_x as f64, tall * count_y as f64), &raster.png()?, false);
     for (at, name) in columns.iter().enumerate() {
         canvas.text((left + (at as f64 + 0.5) * size, top - 8.0), Anchor::Middle, 10.0, "ink", name);
@@ -33,9 +39,21 @@ pub(super) fn sheet(raster: &Raster, columns: &[String], rows: &[String], tile: 
 pub(super) fn corrupted(pictures: &Tensors, name: &str) -> Vec<Picture> {
     let kinds = [
         ("plain", "Reconstructions", "Test images and their reconstructions."),
-        ("noise", "Noisy input", "Test images, with Gaussian noise of deviation 0.5, and what the model makes of that."),
-        ("occlusion", "Hidden input", "Test images, with a square of a fifth of the pixels hidden, and what the model makes of that."),
-        ("own", "Its own corruption", "Test images, corrupted as in the training of this model, and what it makes of that."),
+        (
+            "noise",
+            "Noisy input",
+            "Test images, with Gaussian noise of deviation 0.5, and what the model makes of that.",
+        ),
+        (
+            "occlusion",
+            "Hidden input",
+            "Test images, with a square of a fifth of the pixels hidden, and what the model makes of that.",
+        ),
+        (
+            "own",
+            "Its own corruption",
+            "Test images, corrupted as in the training of this model, and what it makes of that.",
+        ),
     ];
     kinds.iter().filter_map(|(kind, title, caption)| triple(pictures, kind, title, caption, name)).collect()
 }
@@ -49,7 +67,9 @@ fn triple(pictures: &Tensors, kind: &str, title: &str, caption: &str, name: &str
     let columns = original.count.min(COLUMNS);
     let mut raster = Raster::new(columns, parts.len(), original.height, original.width);
     for (row, (_, images)) in parts.iter().enumerate() {
-        (0..columns).filter_map(|at| Some((at, images.get(at)?))).for_each(|(at, tile)| raster.put(at, row, tile));
+        (0..columns)
+            .filter_map(|at| Some((at, images.get(at)?)))
+            .for_each(|(at, tile)| raster.put(at, row, tile));
     }
     let rows: Vec<String> = parts.iter().map(|(part, _)| (*part).to_owned()).collect();
     let canvas = sheet(&raster, &[], &rows, (original.height, original.width), SIZE)?;
@@ -110,8 +130,10 @@ fn rows(
     let found: Vec<(&str, _)> =
         models.iter().filter_map(|(model, pictures)| Some((*model, pictures.images(tensor)?))).collect();
     let first = found.first()?.1;
-    let found: Vec<_> =
-        found.into_iter().filter(|(_, images)| (images.height, images.width) == (first.height, first.width)).collect();
+    let found: Vec<_> = found
+        .into_iter()
+        .filter(|(_, images)| (images.height, images.width) == (first.height, first.width))
+        .collect();
     let most = found.iter().map(|(_, images)| images.count).max()?;
     let columns = if names.is_some() { most.min(20) } else { most.min(COLUMNS) };
     let mut labels = Vec::new();
@@ -123,7 +145,11 @@ fn rows(
             let first_row = labels.len();
             labels.push(if is_named { (*model).to_owned() } else { String::new() });
             for column in 0..columns {
-                places.push((column, first_row, images.get(row * columns + column).filter(|_| row * columns + column < shown)));
+                places.push((
+                    column,
+                    first_row,
+                    images.get(row * columns + column).filter(|_| row * columns + column < shown),
+                ));
             }
         }
     }
@@ -132,7 +158,8 @@ fn rows(
     for (column, row, tile) in places {
         let Some(tile) = tile else { continue };
         raster.put(column, row, tile);
-        let mean = tile.pixels.iter().map(|pixel| f64::from(*pixel)).sum::<f64>() / tile.pixels.len() as f64 / 255.0;
+        let mean =
+            tile.pixels.iter().map(|pixel| f64::from(*pixel)).sum::<f64>() / tile.pixels.len() as f64 / 255.0;
         table.row([row.to_string(), column.to_string(), mean.to_string()]);
     }
     let heads = names.map_or_else(Vec::new, |names| names(columns));

@@ -54,7 +54,8 @@ fn losses(run: &Run, name: &str) -> Option<Picture> {
     Some(Picture {
         name: format!("{name}-losses"),
         title: "Losses by epoch".into(),
-        caption: "Training and validation loss after each epoch; the model is the one of the best epoch.".into(),
+        caption: "Training and validation loss after each epoch; the model is the one of the best epoch."
+            .into(),
         canvas,
         table,
     })
@@ -79,7 +80,8 @@ fn metrics(run: &Run, name: &str) -> Option<Picture> {
     let (wide, high) = (300.0, 200.0);
     let columns = curves.len().min(3);
     let rows = curves.len().div_ceil(columns);
-    let mut canvas = Canvas::new((columns as f64 * (wide + 84.0) + 16.0).max(420.0), rows as f64 * (high + 64.0) + 10.0);
+    let mut canvas =
+        Canvas::new((columns as f64 * (wide + 84.0) + 16.0).max(420.0), rows as f64 * (high + 64.0) + 10.0);
     for (at, (metric, points)) in curves.iter().enumerate() {
         let area = Area {
             left: 78.0 + (at % columns) as f64 * (wide + 84.0),

@@ -117,9 +117,8 @@ impl Run {
 
     /// What the classes of its data are called.
     fn class_names(&self, count: usize) -> Vec<String> {
-        const FASHION: [&str; 10] = [
-            "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
-        ];
+        const FASHION: [&str; 10] =
+            ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"];
         let is_fashion = self.setting(&["data", "dataset"]).is_some_and(|name| name == "fashion-mnist");
         (0..count)
             .map(|at| match FASHION.get(at) {
@@ -139,7 +138,9 @@ struct Known {
 
 impl Known {
     fn of(model: &Model, section: &mut Section) -> Self {
-        let Some(run) = &model.evaluation else { return Self { evaluation: None, pictures: None, codes: None } };
+        let Some(run) = &model.evaluation else {
+            return Self { evaluation: None, pictures: None, codes: None };
+        };
         Self {
             evaluation: run.read("evaluation", section, read::json::<Evaluation>),
             pictures: run.read("pictures", section, Tensors::read),
@@ -170,7 +171,12 @@ impl Model {
                 input.pictures.extend(corrupted::pictures(&one, &self.name));
             }
             let mut latent = Section::new("Latent space");
-            latent.pictures.extend(codes::pictures(known.codes.as_ref(), known.evaluation.as_ref(), &names, &self.name));
+            latent.pictures.extend(codes::pictures(
+                known.codes.as_ref(),
+                known.evaluation.as_ref(),
+                &names,
+                &self.name,
+            ));
             let mut decoded = Section::new("Decoded codes");
             if let Some(pictures) = &known.pictures {
                 input.pictures.extend(faces::corrupted(pictures, &self.name));
@@ -191,7 +197,10 @@ impl Model {
             fact("State", fit.trial.state.to_string());
             let best = fit.trial.folds.first().and_then(|fold| fold.best_epoch.zip(fold.value));
             if let Some((epoch, value)) = best {
-                fact("Best epoch", format!("{epoch} of {}, with the validation loss {}", fit.epochs.len(), short(value)));
+                fact(
+                    "Best epoch",
+                    format!("{epoch} of {}, with the validation loss {}", fit.epochs.len(), short(value)),
+                );
             }
             let params: Vec<String> =
                 fit.trial.params.iter().map(|(name, value)| format!("{name} = {value}")).collect();

@@ -32,7 +32,8 @@ impl Steps<'_> {
 
 pub(super) fn pictures(pictures: &Tensors, names: &dyn Fn(usize) -> Vec<String>, name: &str) -> Vec<Picture> {
     let Some(images) = pictures.images("morphing") else { return Vec::new() };
-    let Some([classes, other, steps, ..]) = pictures.get("morphing").map(|tensor| tensor.shape.as_slice()) else {
+    let Some([classes, other, steps, ..]) = pictures.get("morphing").map(|tensor| tensor.shape.as_slice())
+    else {
         return Vec::new();
     };
     if classes != other || *classes < 2 || images.count != classes * classes * steps {

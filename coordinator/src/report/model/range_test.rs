@@ -25,8 +25,8 @@ pub(super) fn picture(test: &RangeTest, name: &str) -> Option<Picture> {
     let low = smoothed.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let start = smoothed.first()?.1;
     let high = start + (start - low).abs() * 0.5;
-    let x = Scale::around(smoothed.iter().map(|point| point.0), true);
     let within = |point: &&(f64, f64)| point.1 <= high;
+    let x = Scale::around(smoothed.iter().filter(within).map(|point| point.0), true);
     let shown = raw.iter().chain(&smoothed).filter(within).map(|point| point.1);
     let area = Area { left: 76.0, top: 16.0, width: WIDTH - 226.0, height: 280.0 };
     let mut canvas = Canvas::new(WIDTH, 352.0);
@@ -41,11 +41,22 @@ pub(super) fn picture(test: &RangeTest, name: &str) -> Option<Picture> {
     });
     if let Some((_, loss)) = nearest.filter(|_| test.chosen > 0.0) {
         let (x, y) = frame.point(test.chosen, *loss);
-        canvas.polyline(&[(x, area.top), (x, area.top + area.height)], category(1), 1.4, "stroke-dasharray=\"5 4\"");
+        canvas.polyline(
+            &[(x, area.top), (x, area.top + area.height)],
+            category(1),
+            1.4,
+            "stroke-dasharray=\"5 4\"",
+        );
         canvas.circle((x, y), 4.5, category(1), "");
         let (place, x) =
             if frame.x.place(test.chosen) > 0.6 { (Anchor::End, x - 9.0) } else { (Anchor::Start, x + 9.0) };
-        canvas.colored_text((x, area.top + 14.0), place, 11.5, category(1), &format!("chosen: {}", short(test.chosen)));
+        canvas.colored_text(
+            (x, area.top + 14.0),
+            place,
+            11.5,
+            category(1),
+            &format!("chosen: {}", short(test.chosen)),
+        );
     }
     let entries = [(category(4), "", "loss".to_owned()), (category(0), "", "smoothed".to_owned())];
     line_legend(&mut canvas, (area.left + area.width + 18.0, 30.0), entries.into_iter());

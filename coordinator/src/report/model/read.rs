@@ -52,8 +52,13 @@ pub struct Curve {
 impl Curve {
     /// Strength and error, in order of the strength.
     pub fn points(&self) -> Vec<(f64, f64)> {
-        let mut points: Vec<(f64, f64)> =
-            self.level.iter().copied().zip(self.mse.iter().copied()).filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        let mut points: Vec<(f64, f64)> = self
+            .level
+            .iter()
+            .copied()
+            .zip(self.mse.iter().copied())
+            .filter(|(x, y)| x.is_finite() && y.is_finite())
+            .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
     }
@@ -188,11 +193,7 @@ impl<'a> Images<'a> {
 
 /// Squared error a pixel between two images, of pixels from 0 to 1.
 pub(super) fn error(a: crate::report::plot::Tile<'_>, b: crate::report::plot::Tile<'_>) -> f64 {
-    let sum: f64 = a
-        .pixels
-        .iter()
-        .zip(b.pixels)
-        .map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / 255.0).powi(2))
-        .sum();
+    let sum: f64 =
+        a.pixels.iter().zip(b.pixels).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / 255.0).powi(2)).sum();
     sum / a.pixels.len().max(1) as f64
 }

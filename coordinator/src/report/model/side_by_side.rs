@@ -57,7 +57,9 @@ fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
             evaluation.silhouette,
         ];
         let head = [(*name).to_owned(), evaluation.images.to_string()];
-        let row = |of: &dyn Fn(Option<f64>) -> String| head.iter().cloned().chain(numbers.iter().map(|number| of(*number))).collect();
+        let row = |of: &dyn Fn(Option<f64>) -> String| {
+            head.iter().cloned().chain(numbers.iter().map(|number| of(*number))).collect()
+        };
         shown.rows.push(row(&|number| number.map_or_else(String::new, short)));
         exact.rows.push(row(&cell));
     }
@@ -108,7 +110,8 @@ fn losses(models: &[Model]) -> Option<Picture> {
     let entries = curves.iter().enumerate().map(|(at, (name, ..))| (category(at), "", (*name).to_owned()));
     line_legend(&mut canvas, (area.left + area.width + 18.0, 30.0), entries);
     let is_mixed = curves.iter().any(|(_, _, is_metric)| *is_metric);
-    let note = if is_mixed { " Of a variational network it is the error without the KL divergence." } else { "" };
+    let note =
+        if is_mixed { " Of a variational network it is the error without the KL divergence." } else { "" };
     Some(Picture {
         name: "side-by-side-losses".into(),
         title: "Validation error by epoch".into(),

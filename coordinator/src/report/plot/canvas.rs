@@ -133,9 +133,9 @@ impl Canvas {
     /// A picture of pixels (a PNG in base64), stretched over a rectangle.
     pub fn image(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), png: &str, smooth: bool) {
         let [x, y, width, height] = [x, y, width, height].map(number);
-        let rendering = if smooth { "optimizeQuality" } else { "pixelated" };
+        let rendering = if smooth { "" } else { "style=\"image-rendering:pixelated\"" };
         self.push(format_args!(
-            r#"<image x="{x}" y="{y}" width="{width}" height="{height}" preserveAspectRatio="none" image-rendering="{rendering}" href="data:image/png;base64,{png}"/>"#
+            r#"<image x="{x}" y="{y}" width="{width}" height="{height}" preserveAspectRatio="none" {rendering} href="data:image/png;base64,{png}"/>"#
         ));
     }
 

@@ -7,7 +7,7 @@ use foldwise_shared::state::TrialState;
 /// Paul Tol's "muted" scheme with two of his "bright" one, in an order in which neighbors differ in lightness too
 /// (<https://personal.sron.nl/~pault/>).
 const CATEGORIES: [&str; 10] = [
-    "#4477aa", "#cc6677", "#ddaa33", "#117733", "#88ccee", "#aa4499", "#999933", "#882255", "#44aa99",
+    "#4477aa", "#cc6677", "#ddaa33", "#228833", "#88ccee", "#aa4499", "#999933", "#882255", "#44aa99",
     "#888888",
 ];
 
@@ -27,7 +27,7 @@ pub fn states(state: TrialState) -> &'static str {
     }
 }
 
-/// Colors for numbers from good to bad: dark blue over green to yellow (viridis, without its palest end).
+/// Colors for numbers from good to bad: blue over green to lime (viridis, without the ends that vanish on black and on white).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ColorMap {
     good: f64,
@@ -75,7 +75,7 @@ impl ColorMap {
 
     /// The color of a share as red, green and blue.
     pub fn rgb(share: f64) -> [u8; 3] {
-        let color = colorous::VIRIDIS.eval_continuous(0.08 + 0.84 * share.clamp(0.0, 1.0));
+        let color = colorous::VIRIDIS.eval_continuous(0.22 + 0.64 * share.clamp(0.0, 1.0));
         [color.r, color.g, color.b]
     }
 

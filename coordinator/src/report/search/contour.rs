@@ -28,7 +28,15 @@ pub(super) fn pictures(search: &Search, variables: &[Variable], shares: Option<&
     let Some(colors) = ColorMap::of(done.iter().map(|done| done.value), search.minimizes()) else {
         return Vec::new();
     };
-    let order = ranked(variables, shares);
+    // Those that every trial has, by the sampler's choice.
+    let mut order = ranked(variables, shares);
+    order.retain(|at| {
+        let variable = &variables[*at];
+        !variable.is_derived && done.iter().all(|done| variable.value(done.trial).is_some())
+    });
+    if order.len() < 2 {
+        return Vec::new();
+    }
     let mut pairs = vec![(order[0], order[1])];
     let named = |name: &str| variables.iter().position(|variable| variable.name == name);
     if let (Some(latent), Some(units)) = (named("latent_dim"), named("linear_units"))
@@ -95,7 +103,7 @@ fn matrix(
     let (wide, high) = (200.0, 170.0);
     let (step_x, step_y) = (wide + 96.0, high + 66.0);
     let rows = pairs.len().div_ceil(3);
-    let mut canvas = Canvas::new(88.0 + 3.0 * step_x + 60.0, 18.0 + rows as f64 * step_y);
+    let mut canvas = Canvas::new(88.0 + 3.0 * step_x + 110.0, 18.0 + rows as f64 * step_y);
     let mut table = Table::new(&["x", "y", "lowest", "highest"]);
     for (at, (x, y)) in pairs.iter().enumerate() {
         let area = Area {

@@ -45,7 +45,9 @@ pub(super) fn section(search: &Search) -> Section {
     let [used, wasted, saved] = [Account::Used, Account::Wasted, Account::Saved]
         .map(|account| duration(search.ledger.seconds(account)));
     fact("Device time", format!("{used} used, {wasted} of it wasted; pruning saved about {saved}"));
-    section.commands.push(search.command.clone());
+    if !search.command.is_empty() {
+        section.commands.push(search.command.clone());
+    }
     let unfinished = search.trials.iter().filter(|trial| !trial.state.is_finished()).count();
     if unfinished > 0 {
         section.notes.push(format!(

@@ -42,8 +42,10 @@ pub struct Search {
     pub curves: Vec<EpochRecord>,
     /// What it cost.
     pub ledger: Ledger,
-    /// The command that makes the page again.
+    /// The command that makes the page again; empty for a study that is only a part of it.
     pub command: String,
+    /// What the names of its files begin with, so that those of two studies differ.
+    pub prefix: String,
 }
 
 /// A complete trial with its value.
@@ -87,7 +89,13 @@ impl Search {
         let mut workers = Section::new("Workers");
         workers.push(timeline::picture(self));
         let sections = [head::section(self), values, params, curves, pruned, workers];
-        sections.into_iter().filter(|section| !section.is_empty()).collect()
+        let mut sections: Vec<Section> = sections.into_iter().filter(|section| !section.is_empty()).collect();
+        for section in &mut sections {
+            let pictures = section.pictures.iter_mut().map(|picture| &mut picture.name);
+            let tables = section.tables.iter_mut().map(|shown| &mut shown.name);
+            pictures.chain(tables).for_each(|name| name.insert_str(0, &self.prefix));
+        }
+        sections
     }
 }
 

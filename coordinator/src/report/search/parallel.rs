@@ -13,9 +13,6 @@ pub(super) fn picture(search: &Search, variables: &[Variable]) -> Option<Picture
         return None;
     }
     let colors = ColorMap::of(done.iter().map(|done| done.value), search.minimizes())?;
-    done.sort_by(|a, b| {
-        colors.share(a.value).total_cmp(&colors.share(b.value)).then(a.value.total_cmp(&b.value))
-    });
     if !search.minimizes() {
         done.sort_by(|a, b| b.value.total_cmp(&a.value));
     } else {
@@ -26,7 +23,7 @@ pub(super) fn picture(search: &Search, variables: &[Variable]) -> Option<Picture
     let values = Scale::around(done.iter().map(|done| done.value), colors_are_log(&done));
     let axes = variables.len() + 1;
     let width = WIDTH.max(200.0 + 112.0 * (axes - 1) as f64).min(1_500.0);
-    let area = Area { left: 70.0, top: 46.0, width: width - 190.0, height: 300.0 };
+    let area = Area { left: 70.0, top: 46.0, width: width - 216.0, height: 300.0 };
     let mut canvas = Canvas::new(width, 406.0);
     let gap = area.width / (axes - 1).max(1) as f64;
     let x_of = |at: usize| area.left + at as f64 * gap;
@@ -72,7 +69,7 @@ pub(super) fn picture(search: &Search, variables: &[Variable]) -> Option<Picture
                 (x - 5.0 - wide, y - 7.0),
                 (wide, 13.0),
                 "none",
-                "class=\"paper\" fill-opacity=\"0.75\" style=\"\"",
+                "class=\"paper\" fill-opacity=\"0.75\"",
             );
             canvas.text((x - 7.0, y + 3.5), Anchor::End, 10.0, "soft", &tick.label);
         }

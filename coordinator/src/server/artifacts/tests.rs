@@ -22,6 +22,8 @@ use crate::coordinator::{LoopThread, Options};
 use crate::server::Security;
 use crate::store::{Reader, Store};
 
+mod models;
+
 const SOON: Duration = Duration::from_secs(20);
 
 struct Served {
@@ -260,10 +262,26 @@ async fn results_are_stored_listed_and_read_and_go_with_their_study() {
     both.sort();
     served.until_files(&both.each_ref().map(String::as_str)).await;
     for (header, code, words) in [
-        (v1::ArtifactHeader { kind: "../x".into(), ..result_header(key, "model", None, &first) }, Code::InvalidArgument, "no kind of result"),
-        (v1::ArtifactHeader { kind: "source".into(), ..result_header(key, "model", None, &first) }, Code::InvalidArgument, "no kind of result"),
-        (v1::ArtifactHeader { incarnation: "j".into(), ..result_header(key, "model", None, &first) }, Code::Aborted, "another worker has it"),
-        (v1::ArtifactHeader { bytes: 2 << 20, ..result_header(key, "model", None, &first) }, Code::InvalidArgument, "at most 1048576"),
+        (
+            v1::ArtifactHeader { kind: "../x".into(), ..result_header(key, "model", None, &first) },
+            Code::InvalidArgument,
+            "no kind of result",
+        ),
+        (
+            v1::ArtifactHeader { kind: "source".into(), ..result_header(key, "model", None, &first) },
+            Code::InvalidArgument,
+            "no kind of result",
+        ),
+        (
+            v1::ArtifactHeader { incarnation: "j".into(), ..result_header(key, "model", None, &first) },
+            Code::Aborted,
+            "another worker has it",
+        ),
+        (
+            v1::ArtifactHeader { bytes: 2 << 20, ..result_header(key, "model", None, &first) },
+            Code::InvalidArgument,
+            "at most 1048576",
+        ),
     ] {
         refused(send(&served, header, &first).await, code, words);
     }
@@ -271,7 +289,8 @@ async fn results_are_stored_listed_and_read_and_go_with_their_study() {
     let mut client = StudyServiceClient::connect(format!("http://{}", served.address)).await.expect("served");
     let request = v1::ListArtifactsRequest { study: "s".into(), limit: 0, offset: 0 };
     let listed = client.list_artifacts(request).await.expect("listed").into_inner().artifacts;
-    let listed: Vec<_> = listed.iter().map(|row| (row.kind.as_str(), row.epoch, row.digest.clone())).collect();
+    let listed: Vec<_> =
+        listed.iter().map(|row| (row.kind.as_str(), row.epoch, row.digest.clone())).collect();
     assert_eq!(listed, [("model", None, digest(&model)), ("reconstruction", Some(1), digest(&second))]);
     assert_eq!(result(&served, "s", &digest(&model)).await.expect("given"), model);
     refused(result(&served, "s", &digest(&first)).await, Code::NotFound, "has no artifact");

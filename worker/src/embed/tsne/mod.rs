@@ -2,7 +2,7 @@
 //! <https://jmlr.org/papers/v15/vandermaaten14a.html>), with what scikit-learn does by default since: the first two principal
 //! components as a start (Kobak and Berens 2019), and a learning rate that grows with the number of points (Belkina et al. 2019).
 //!
-//! The path of the data: [`affinities`] says which codes should lie together, [`repulsion`] what keeps points apart, and
+//! The path of the data: `affinities` says which codes should lie together, `repulsion` what keeps points apart, and
 //! here the points are moved.
 
 mod affinities;
@@ -18,7 +18,7 @@ use super::{Codes, EmbedError, Step, Watch, pca};
 use affinities::Affinities;
 use repulsion::Repulsion;
 
-/// Gradient steps, of which the first [`EXAGGERATED`] are exaggerated.
+/// Gradient steps, of which the first 250 are exaggerated.
 pub const ITERATIONS: u32 = 1_000;
 
 const EXAGGERATED: u32 = 250;
@@ -100,7 +100,7 @@ fn descend(
     watch: Watch<'_>,
 ) -> Option<Vec<[f32; 2]>> {
     let count = points.len();
-    // A quarter as large as in the paper whose gradient lacks the factor 4.
+    // Codes by exaggeration; a quarter of it, since the gradient here has its factor 4.
     let learning_rate = (count as f32 / EXAGGERATION / 4.0).max(50.0);
     let mut repulsion = Repulsion::new();
     let mut gradient = vec![[0.0; 2]; count];

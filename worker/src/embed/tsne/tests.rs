@@ -36,7 +36,8 @@ fn heaps_that_are_apart_stay_apart() {
     assert_eq!(accuracy, Some(1.0));
     let silhouette = silhouette(points, &labels, &mut go_on).expect("a silhouette").expect("not stopped");
     assert!(silhouette > 0.6, "{silhouette}");
-    assert!(found.kl_divergence > 0.0 && found.kl_divergence < KLBOUND, "{}", found.kl_divergence);
+    // scikit-learn 1.9.1 ends at 0.50 to 0.53 on such codes.
+    assert!(found.kl_divergence > 0.45 && found.kl_divergence < 0.56, "{}", found.kl_divergence);
     let mean = flat.iter().step_by(2).sum::<f32>() / 300.0;
     assert!(mean.abs() < 1e-3, "{mean}");
 }

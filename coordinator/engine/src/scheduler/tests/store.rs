@@ -406,12 +406,6 @@ impl Store {
         }
     }
 
-    /// The checkpoints that folds have.
-    pub fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
-        let trials = self.studies.values().flat_map(|study| &study.trials);
-        trials.flat_map(|trial| &trial.folds).filter_map(|fold| fold.checkpoint.as_ref())
-    }
-
     /// Removes the file of an artifact, unless something refers to it.
     pub fn discard(&mut self, digest: &str) {
         if !self.kept().contains(digest) {
