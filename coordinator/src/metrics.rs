@@ -192,7 +192,9 @@ impl Metrics {
     /// A worker is told something.
     pub(crate) fn sent(&self, message: &ToWorker) {
         let counter = match message {
-            ToWorker::EpochRecorded { .. } | ToWorker::ParamRecorded { .. } | ToWorker::EndRecorded { .. } => &self.acknowledgements,
+            ToWorker::EpochRecorded { .. }
+            | ToWorker::ParamRecorded { .. }
+            | ToWorker::EndRecorded { .. } => &self.acknowledgements,
             ToWorker::Revoked { .. } => &self.revoked,
             _ => return,
         };

@@ -7,6 +7,8 @@ pub mod corruption;
 pub mod device;
 pub mod images;
 pub mod model;
+pub mod model_file;
+mod tensors;
 pub mod train;
 
 pub mod bench;

@@ -77,8 +77,14 @@ fn run((mut scheduler, mut tasks): (Scheduler, VecDeque<(SessionId, AttemptKey, 
         } else {
             let validation_loss = loss(key, trained + 1);
             let epoch = Epoch(trained + 1);
-            let report =
-                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Metrics::new() };
+            let report = EpochReport {
+                epoch,
+                train_loss: 0.5,
+                validation_loss,
+                learning_rate: 0.1,
+                seconds: 1.0,
+                metrics: Metrics::new(),
+            };
             tasks.push_back((session, key, trained + 1));
             Event::Epoch { session, key, report }
         };

@@ -140,7 +140,11 @@ impl Plan {
         let worker =
             WorkerInfo { name: "filled".into(), incarnation: "filled".into(), device: "none".into() };
         let mut writes = vec![
-            Write::Study { id: study, study: Box::new(NewStudy { spec, spec_text, data, parent: None, source: None }), at },
+            Write::Study {
+                id: study,
+                study: Box::new(NewStudy { spec, spec_text, data, parent: None, source: None }),
+                at,
+            },
             Write::Worker { worker: worker.clone(), at },
         ];
         for trial in (0..self.trials).map(TrialNumber) {

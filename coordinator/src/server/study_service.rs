@@ -328,7 +328,9 @@ impl StudyService for Studies {
             Ok(reader.results(study, Some(kind.as_str()).filter(|kind| !kind.is_empty()))?)
         });
         let results = results.await.map_err(status::from_coordinator)?;
-        Ok(Response::new(v1::ListResultsResponse { results: results.into_iter().map(v1::Result::from).collect() }))
+        Ok(Response::new(v1::ListResultsResponse {
+            results: results.into_iter().map(v1::Result::from).collect(),
+        }))
     }
 
     async fn get_result(&self, request: Request<v1::GetResultRequest>) -> Answer<Self::GetResultStream> {

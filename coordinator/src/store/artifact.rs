@@ -122,7 +122,8 @@ impl Reader {
     /// # Errors
     /// See [`Reader::studies`].
     pub fn result_of(&self, study: StudyId, digest: &str) -> Result<Option<Artifact>, StoreError> {
-        let sql = "SELECT digest, bytes FROM artifact WHERE study_id = ?1 AND digest = ?2 AND kind <> 'checkpoint'";
+        let sql =
+            "SELECT digest, bytes FROM artifact WHERE study_id = ?1 AND digest = ?2 AND kind <> 'checkpoint'";
         let artifact = |row: &Row<'_>| Ok(Artifact { digest: row.get(0)?, bytes: count(row, 1)? });
         self.read(|tx| Ok(collect(tx, sql, params![study.0, digest], artifact)?.pop()))
     }

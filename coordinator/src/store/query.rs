@@ -465,12 +465,7 @@ fn epoch_record(row: &Row<'_>) -> rusqlite::Result<EpochRecord> {
 type Metric = ((TrialNumber, FoldIndex, Attempt, Epoch), String, f64);
 
 fn metric(row: &Row<'_>) -> rusqlite::Result<Metric> {
-    let place = (
-        TrialNumber(row.get(0)?),
-        FoldIndex(row.get(1)?),
-        Attempt(row.get(2)?),
-        Epoch(row.get(3)?),
-    );
+    let place = (TrialNumber(row.get(0)?), FoldIndex(row.get(1)?), Attempt(row.get(2)?), Epoch(row.get(3)?));
     Ok((place, row.get(4)?, row.get(5)?))
 }
 

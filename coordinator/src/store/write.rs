@@ -384,7 +384,13 @@ fn derived(
 ) -> Result<(), Fault> {
     let (kind, column) = param_columns(value);
     tx.prepare_cached("INSERT INTO param (trial_id, name, kind, value, origin) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![trial_id(tx, key.study, key.trial)?, name, kind, column, Origin::Derived.as_str()])?;
+        .execute(params![
+            trial_id(tx, key.study, key.trial)?,
+            name,
+            kind,
+            column,
+            Origin::Derived.as_str()
+        ])?;
     log(tx, at, "param-derived", (&key).into(), &json!({ "name": name, "value": value })).map(drop)
 }
 
@@ -393,8 +399,10 @@ fn new_result(tx: &Connection, key: AttemptKey, result: &ResultFile, at: Millis)
     let trial = trial_id(tx, key.study, key.trial)?;
     let ResultFile { kind, epoch, file } = result;
     let epoch = epoch.map(|epoch| epoch.0);
-    tx.prepare_cached("DELETE FROM artifact WHERE trial_id = ?1 AND fold = ?2 AND kind = ?3 AND epoch IS ?4")?
-        .execute(params![trial, key.fold.0, kind, epoch])?;
+    tx.prepare_cached(
+        "DELETE FROM artifact WHERE trial_id = ?1 AND fold = ?2 AND kind = ?3 AND epoch IS ?4",
+    )?
+    .execute(params![trial, key.fold.0, kind, epoch])?;
     tx.prepare_cached(
         "INSERT INTO artifact (study_id, trial_id, fold, attempt, kind, digest, bytes, created_at, epoch) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -11,6 +11,8 @@ mod parameter_spec;
 mod state;
 #[path = "../targets/checkpoint.rs"]
 mod target;
+#[path = "../../../worker/src/tensors.rs"]
+mod tensors;
 
 /// Where the reader looks for them.
 mod model {

@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::StopperState;
 use super::optimizer::OptimizerState;
 use crate::model::ParameterSpec;
+use crate::tensors::{bytes_of, check_offsets, read_values, shape, split};
 
 /// The version of the file; another one is refused.
 const VERSION: u32 = 1;
 /// The key of the metadata.
 const KEY: &str = "foldwise-checkpoint";
-/// The longest header of a file, in bytes; ours have a few thousand.
-const MAX_HEADER: usize = 1 << 20;
 
 const WEIGHTS: &str = "weights.";
 const BEST: &str = "best.";
@@ -101,18 +100,7 @@ impl Checkpoint {
             .map(|(name, values)| (format!("{OPTIMIZER}{name}"), vec![values.len()], bytes_of(values)));
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = buffers.collect();
         for (prefix, values) in [(WEIGHTS, &self.weights), (BEST, &self.best.weights)] {
-            let mut rest = values.as_slice();
-            for spec in specs {
-                let (shape, count) = shape(spec)?;
-                let Some((own, others)) = rest.split_at_checked(count) else {
-                    return wrong(format!("{} weights are too few for the network", values.len()));
-                };
-                tensors.push((format!("{prefix}{}", spec.name), shape, bytes_of(own)));
-                rest = others;
-            }
-            if !rest.is_empty() {
-                return wrong(format!("{} weights are too many for the network", values.len()));
-            }
+            tensors.extend(split(prefix, values, specs).map_err(CheckpointError)?);
         }
         let views = tensors
             .iter()
@@ -133,7 +121,7 @@ impl Checkpoint {
         identity: &str,
         specs: &[ParameterSpec],
     ) -> Result<Self, CheckpointError> {
-        check_offsets(bytes)?;
+        check_offsets(bytes).map_err(CheckpointError)?;
         let (_, metadata) = SafeTensors::read_metadata(bytes)
             .map_err(|error| CheckpointError(format!("its header makes no sense: {error}")))?;
         let Some(text) = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY)) else {
@@ -151,7 +139,8 @@ impl Checkpoint {
                 let Some(view) = left.remove(name.as_str()) else {
                     return wrong(format!("the tensor {name} is missing"));
                 };
-                read_values(&name, &view, &shape(spec)?.0, &mut all)?;
+                let (shape, _) = shape(spec).map_err(CheckpointError)?;
+                read_values(&name, &view, &shape, &mut all).map_err(CheckpointError)?;
             }
             Ok(all)
         };
@@ -162,7 +151,7 @@ impl Checkpoint {
                 return wrong(format!("nobody knows its tensor {name:?}"));
             };
             let mut values = Vec::new();
-            read_values(name, &view, &[weights.len()], &mut values)?;
+            read_values(name, &view, &[weights.len()], &mut values).map_err(CheckpointError)?;
             buffers.insert(own.to_owned(), values);
         }
         Ok(Self {
@@ -173,36 +162,6 @@ impl Checkpoint {
             stopper: header.stopper,
         })
     }
-}
-
-/// Makes sure that every tensor lies within the file, before the crate adds up what the header says.
-fn check_offsets(bytes: &[u8]) -> Result<(), CheckpointError> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return wrong(format!("it is cut off after {} bytes", bytes.len()));
-    };
-    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    if length > MAX_HEADER {
-        return wrong(format!("it claims a header of {length} bytes; at most {MAX_HEADER} can be"));
-    }
-    let Some((header, data)) = rest.split_at_checked(length) else {
-        return wrong(format!("it is cut off after {} bytes, within its header", bytes.len()));
-    };
-    #[derive(Deserialize)]
-    struct Place {
-        data_offsets: Option<(u64, u64)>,
-    }
-    let places: HashMap<String, Place> = serde_json::from_slice(header)
-        .map_err(|error| CheckpointError(format!("its header makes no sense: {error}")))?;
-    for (name, place) in places {
-        let Some((start, end)) = place.data_offsets else { continue };
-        if start > end || end > data.len() as u64 {
-            let there = data.len();
-            return wrong(format!(
-                "{name:?} should lie from byte {start} to {end} of its {there}; it is cut off"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn read_header(text: &str, identity: &str) -> Result<Header, CheckpointError> {
@@ -234,32 +193,6 @@ fn read_header(text: &str, identity: &str) -> Result<Header, CheckpointError> {
         return wrong("it has more epochs without an improvement than epochs");
     }
     Ok(header)
-}
-
-fn shape(spec: &ParameterSpec) -> Result<(Vec<usize>, usize), CheckpointError> {
-    let shape = spec.shape.iter().map(|side| usize::try_from(*side)).collect::<Result<Vec<_>, _>>();
-    let shape = shape.map_err(|_| CheckpointError(format!("{} has a negative side", spec.name)))?;
-    let count = shape.iter().product();
-    Ok((shape, count))
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-fn read_values(
-    name: &str,
-    view: &TensorView<'_>,
-    shape: &[usize],
-    values: &mut Vec<f32>,
-) -> Result<(), CheckpointError> {
-    if view.dtype() != Dtype::F32 || view.shape() != shape {
-        let (kind, found) = (view.dtype(), view.shape());
-        return wrong(format!("the tensor {name} is {kind:?} {found:?}, not F32 {shape:?}"));
-    }
-    let numbers = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    values.extend(numbers);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -324,7 +324,9 @@ fn curve(records: &[EpochRecord]) -> String {
             number(record.learning_rate),
             record.seconds.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
         ];
-        grid.row(known.into_iter().chain(metrics.iter().map(|name| number(record.metrics.get(*name).copied()))));
+        grid.row(
+            known.into_iter().chain(metrics.iter().map(|name| number(record.metrics.get(*name).copied()))),
+        );
     }
     grid.finish()
 }

@@ -70,7 +70,10 @@ impl Served {
         "#;
         let spec = parse(text, &[]).expect("a study file");
         let data = DataInfo { images: 20, height: 28, width: 28, ..DataInfo::default() };
-        coordinator.create(NewStudy { spec, spec_text: text.into(), data, parent: None, source: None }).await.expect("created");
+        coordinator
+            .create(NewStudy { spec, spec_text: text.into(), data, parent: None, source: None })
+            .await
+            .expect("created");
         let mut told = greet(&coordinator, "i", 1).await;
         let (key, _) = assigned(&mut told).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

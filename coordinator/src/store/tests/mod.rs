@@ -62,7 +62,8 @@ fn study(id: i64, name: &str, direction: &str) -> Write {
         width: 28,
     };
     let spec_text = format!("# {name}\n");
-    let study = Box::new(NewStudy { spec: spec(name, direction), spec_text, data, parent: None, source: None });
+    let study =
+        Box::new(NewStudy { spec: spec(name, direction), spec_text, data, parent: None, source: None });
     Write::Study { id: StudyId(id), study, at: Millis(1_000 + id) }
 }
 

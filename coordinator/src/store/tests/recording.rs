@@ -123,8 +123,14 @@ impl<'a> Lead<'a> {
             failed(FailureClass::Preempted, "taken away")
         } else {
             let (epoch, validation_loss) = (Epoch(number), loss(key, number));
-            let report =
-                EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Metrics::new() };
+            let report = EpochReport {
+                epoch,
+                train_loss: 0.5,
+                validation_loss,
+                learning_rate: 0.1,
+                seconds: 1.0,
+                metrics: Metrics::new(),
+            };
             return Event::Epoch { session, key, report };
         };
         self.tasks.swap_remove(chosen);

@@ -61,7 +61,7 @@ fn validation_images_are_corrupted_the_same_way_every_time() {
     let settings = TrialSettings { corruption: noise(), ..settings() };
     let mut trainer = Trainer::new(&images, &indices, &settings, 3).expect("it can be built");
     let validation = trainer.validation(&indices).expect("all are there");
-    let mut validate = || trainer.validate(&validation).expect("it validates").loss;
+    let validate = || trainer.validate(&validation).expect("it validates").loss;
     let first = validate();
     tch::manual_seed(99);
     assert_eq!(validate().to_bits(), first.to_bits());

@@ -46,7 +46,9 @@ pub enum Say {
     Epoch(EpochReport),
     /// Its learning rate.
     Found(f64),
-    Finished { stopped: bool },
+    Finished {
+        stopped: bool,
+    },
     Failed(FailureClass),
     Declined,
 }
@@ -161,8 +163,14 @@ impl Process {
         task.trained += 1;
         let validation_loss = task.nature.loss(key.fold, task.trained);
         let epoch = Epoch(task.trained);
-        let report =
-            EpochReport { epoch, train_loss: 0.5, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Metrics::new() };
+        let report = EpochReport {
+            epoch,
+            train_loss: 0.5,
+            validation_loss,
+            learning_rate: 0.1,
+            seconds: 1.0,
+            metrics: Metrics::new(),
+        };
         let last = task.trained == enough;
         let stopped = task.stop_after_epoch && !last;
         self.outbox.push_back(Message { key, word: Say::Epoch(report) });

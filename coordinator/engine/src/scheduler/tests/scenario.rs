@@ -148,8 +148,14 @@ impl Scenario {
                 };
                 let validation_loss = loss.parse().expect("a loss");
                 let (epoch, train_loss) = (Epoch(epoch), 0.5);
-                let report =
-                    EpochReport { epoch, train_loss, validation_loss, learning_rate: 0.1, seconds: 1.0, metrics: Metrics::new() };
+                let report = EpochReport {
+                    epoch,
+                    train_loss,
+                    validation_loss,
+                    learning_rate: 0.1,
+                    seconds: 1.0,
+                    metrics: Metrics::new(),
+                };
                 self.tell(Event::Epoch { session: self.session(worker), key, report })
             }
             ["end", worker, place] => self.finished(worker, place, false),

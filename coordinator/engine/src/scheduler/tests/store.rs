@@ -374,7 +374,10 @@ impl Store {
                 let open = row.open().expect("what makes a result runs");
                 assert_eq!(key.attempt.0 as usize, row.attempts.len(), "{key} is the newest");
                 let recorded = open.epochs.last().map_or(open.start_epoch, |row| row.epoch);
-                assert!(result.epoch.is_none_or(|epoch| epoch <= recorded), "a result of {key} from the future");
+                assert!(
+                    result.epoch.is_none_or(|epoch| epoch <= recorded),
+                    "a result of {key} from the future"
+                );
                 row.results.insert((result.kind, result.epoch), result.file.digest);
             }
             Write::Derived { key, name, value, at: _ } => {
