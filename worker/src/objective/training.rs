@@ -83,7 +83,7 @@ impl Listener for Follower<'_> {
 
 /// What decides the curve of a fold, as a digest: a checkpoint is for a training of the same only. How many epochs there may
 /// be at most changes nothing of those before.
-fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
+pub(super) fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
     let TrialSettings {
         model,
         corruption,
@@ -117,7 +117,7 @@ fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
     Sha256::digest(text.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn report(result: &EpochResult) -> EpochReport {
+pub(super) fn report(result: &EpochResult) -> EpochReport {
     EpochReport {
         epoch: Epoch(result.epoch),
         train_loss: result.train_loss,
@@ -128,13 +128,14 @@ fn report(result: &EpochResult) -> EpochReport {
     }
 }
 
-/// What else was measured: what the loss of a variational network is made of.
+/// What else was measured: what the loss of a variational network is made of, or what a classifier found.
 fn metrics(result: &EpochResult) -> BTreeMap<String, f64> {
     let parts = result.parts.map(|LossParts { mse, kl }| [("mse".to_owned(), mse), ("kl".to_owned(), kl)]);
-    parts.into_iter().flatten().collect()
+    let accuracy = result.accuracy.map(|accuracy| ("accuracy".to_owned(), accuracy));
+    parts.into_iter().flatten().chain(accuracy).collect()
 }
 
-fn diverged(last: Option<&EpochResult>) -> String {
+pub(super) fn diverged(last: Option<&EpochResult>) -> String {
     last.map_or_else(String::new, |last| {
         format!(
             "epoch {}: the training loss is {} and the validation loss {}",
