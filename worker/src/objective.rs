@@ -2,7 +2,12 @@
 //! hands the fold to the objective of its kind.
 
 mod evaluation;
+#[cfg(test)]
+mod fit_tests;
+mod fitting;
 mod source;
+#[cfg(test)]
+mod source_tests;
 mod training;
 mod transfer;
 
@@ -226,7 +231,7 @@ mod tests {
     const IMAGES: u8 = 24;
 
     /// A folder with a few images in it, different for each `tint`.
-    fn folder(tint: u8) -> (tempfile::TempDir, PathBuf) {
+    pub(super) fn folder(tint: u8) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let mut bytes = vec![0, 0, 8, 3, 0, 0, 0, IMAGES, 0, 0, 0, 28, 0, 0, 0, 28];
         bytes.extend((0..usize::from(IMAGES) * 28 * 28).map(|at| (at % 251) as u8 ^ tint));
@@ -235,12 +240,12 @@ mod tests {
         (folder, path)
     }
 
-    fn objective() -> FoldObjective {
+    pub(super) fn objective() -> FoldObjective {
         crate::device::set_threads(1);
         FoldObjective::new(Device::Cpu, Locations::new(None, None))
     }
 
-    fn work(path: &Path) -> FoldWork {
+    pub(super) fn work(path: &Path) -> FoldWork {
         let text = format!(
             r#"
             version = 1
@@ -280,10 +285,13 @@ mod tests {
 
     /// Keeps what it hears; stops after the epoch `stop_after`.
     #[derive(Default)]
-    struct Heard {
-        epochs: Vec<EpochReport>,
-        drafts: Vec<Draft>,
-        stop_after: u32,
+    pub(super) struct Heard {
+        pub epochs: Vec<EpochReport>,
+        pub drafts: Vec<Draft>,
+        pub derived: Vec<(String, ParamValue)>,
+        pub phases: Vec<String>,
+        pub artifacts: Vec<(String, Option<Epoch>, Vec<u8>)>,
+        pub stop_after: u32,
     }
 
     impl Progress for Heard {
@@ -293,11 +301,17 @@ mod tests {
             if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
 
-        fn derived(&mut self, _: &str, _: ParamValue) {}
+        fn derived(&mut self, name: &str, value: ParamValue) {
+            self.derived.push((name.to_owned(), value));
+        }
 
-        fn phase(&mut self, _: &str) {}
+        fn phase(&mut self, name: &str) {
+            self.phases.push(name.to_owned());
+        }
 
-        fn artifact(&mut self, _: &str, _: Option<Epoch>, _: Vec<u8>) {}
+        fn artifact(&mut self, kind: &str, epoch: Option<Epoch>, bytes: Vec<u8>) {
+            self.artifacts.push((kind.to_owned(), epoch, bytes));
+        }
 
         fn checkpoint(&mut self, draft: Draft) {
             self.drafts.push(draft);
@@ -310,7 +324,7 @@ mod tests {
         (heard.epochs, outcome)
     }
 
-    fn message(outcome: Outcome) -> (Option<FailureClass>, String) {
+    pub(super) fn message(outcome: Outcome) -> (Option<FailureClass>, String) {
         match outcome {
             Outcome::Failed { class, message } => (Some(class), message),
             Outcome::Declined { message } => (None, message),

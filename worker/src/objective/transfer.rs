@@ -8,14 +8,13 @@ use foldwise_shared::model::LearningRate;
 use foldwise_shared::spec::{CheckpointSection, Keep};
 use foldwise_shared::split::Scheme;
 use foldwise_shared::state::FailureClass;
-use foldwise_shared::value::ParamValue;
 
-use super::training::{diverged, identity, report};
+use super::training::{diverged, find_rate, identity, report};
 use super::{FoldObjective, Judges, Prepared, failed, invalid};
 use crate::agent::{Control, Draft, FoldWork, Outcome, Progress};
 use crate::model::ParameterSpec;
 use crate::train::{
-    Best, Checkpoint, Ending, EpochResult, Flow, Listener, Plan, RangeTest, Start, Trainer, range_test_of,
+    Best, Checkpoint, Ending, EpochResult, Flow, Listener, Plan, Start, Trainer, range_test_of,
     run,
 };
 use crate::transfer::{Features, Head, Verdict, accuracy, judge};
@@ -68,18 +67,10 @@ impl FoldObjective {
         let learner = || Head::new(&model, &features, classes, dropout);
 
         if settings.learning_rate == LearningRate::Find {
-            if work.key.fold.0 != 0 {
-                let message = "the range test of fold 0 finds the learning rate, which is not among the params".to_owned();
-                return Err(Outcome::Failed { class: FailureClass::Error, message });
-            }
-            progress.phase("range test");
             let make = |settings: &_| Trainer::of(Box::new(learner()?), &train, settings, work.seed);
-            let found = range_test_of(make, &settings, work.seed, &interrupt).map_err(|error| failed(&error))?;
-            let Some(found) = found else { return Ok(STOPPED) };
-            let RangeTest { chosen, .. } = found;
-            progress.derived("learning_rate", ParamValue::Float(chosen));
-            progress.artifact("range-test", None, json(&found)?);
-            settings.learning_rate = LearningRate::Fixed(chosen);
+            let test = |interrupt: &dyn Fn() -> bool| range_test_of(make, &settings, work.seed, interrupt);
+            let Some(rate) = find_rate(test, work, control, progress)? else { return Ok(STOPPED) };
+            settings.learning_rate = LearningRate::Fixed(rate);
         }
 
         let identity =
