@@ -78,7 +78,12 @@ pub fn to_bytes(
     let settings = Settings { model: info.settings.clone(), height: info.height, width: info.width };
     let params: serde_json::Map<String, serde_json::Value> =
         info.params.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
+    // For readers that do not know the network's names: in the order of use, and without the log-variance's, which a
+    // reconstruction does not need.
+    let layers = specs.iter().filter_map(|spec| spec.name.strip_suffix(".weight"));
+    let layers: Vec<&str> = layers.filter(|name| !name.ends_with("log_variance")).collect();
     let metadata = HashMap::from([
+        ("layers".to_owned(), json(serde_json::to_string(&layers))?),
         ("format".to_owned(), FORMAT.to_owned()),
         ("settings".to_owned(), json(serde_json::to_string(&settings))?),
         ("params".to_owned(), json(serde_json::to_string(&params))?),
@@ -253,7 +258,7 @@ mod tests {
         let settings: serde_json::Value = serde_json::from_str(&metadata["settings"]).expect("JSON");
         assert_eq!((&settings["network"], &settings["height"]), (&"lab".into(), &28.into()));
         assert_eq!(settings["channels"], serde_json::json!([8, 16, 32]));
-        assert_eq!(metadata["epoch"], "12");
+        assert_eq!((metadata["epoch"].as_str(), metadata["layers"].as_str()), ("12", "[\"enc.0\"]"));
     }
 
     #[test]
