@@ -30,7 +30,6 @@ const PARENTS: &str =
     "SELECT count(*) FROM study AS child JOIN study AS parent ON child.parent_study = parent.id";
 
 #[test]
-#[ignore = "workers of this version keep no models yet"]
 fn a_search_becomes_a_model_in_a_file() {
     let scene = Scene::new();
     let database = search(&scene);
@@ -80,7 +79,6 @@ fn a_search_becomes_a_model_in_a_file() {
 }
 
 #[test]
-#[ignore = "workers of this version keep no models yet"]
 fn a_fit_that_is_cut_goes_on_by_the_same_command() {
     let scene = Scene::new();
     let database = search(&scene);
@@ -133,7 +131,6 @@ fn a_model_is_measured_once_for_the_same_settings() {
 }
 
 #[test]
-#[ignore = "workers of this version keep no models yet"]
 fn a_coordinator_fits_as_well() {
     let scene = Scene::new();
     search(&scene);
