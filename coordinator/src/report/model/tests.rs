@@ -236,7 +236,8 @@ fn models_stand_side_by_side_and_their_curves_cross() {
 
 #[test]
 fn curves_cross_where_one_comes_to_lie_above_the_other() {
-    let cases: [(&[(f64, f64)], &[(f64, f64)], &[(f64, f64)]); 4] = [
+    type Points = &'static [(f64, f64)];
+    let cases: [(Points, Points, Points); 4] = [
         (&[(0.0, 0.0), (1.0, 2.0)], &[(0.0, 1.0), (1.0, 1.0)], &[(0.5, 1.0)]),
         // They touch.
         (&[(0.0, 1.0), (1.0, 0.0), (2.0, 1.0)], &[(0.0, 0.0), (2.0, 0.0)], &[]),
