@@ -5,7 +5,9 @@ use std::thread::available_parallelism;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{BenchCommand, BenchImportanceArgs, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
+use super::args::{
+    BenchCommand, BenchImportanceArgs, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs,
+};
 use super::error::CliError;
 use super::remote;
 use super::render::{self, Answer, Format};
@@ -78,7 +80,8 @@ fn suggest(args: BenchSuggestArgs) -> Result<(), CliError> {
 }
 
 fn importance(args: &BenchImportanceArgs) -> Result<(), CliError> {
-    let figures = importance::run(&args.file, args.runs).map_err(|error| CliError::usage(error.to_string()))?;
+    let figures =
+        importance::run(&args.file, args.runs).map_err(|error| CliError::usage(error.to_string()))?;
     render::to_stdout(|out| {
         serde_json::to_writer(&mut *out, &figures)?;
         writeln!(out)

@@ -66,7 +66,8 @@ fn categories_count_alike() {
 }
 
 /// Trials of the second of two categories have a number, worth twice itself; the first category is worth 1, and the second 3 by
-/// itself. So the category explains the variance of 1 and 4 (9/4), and the number 1/3 for half of the trials.
+/// itself. The number moves the mean over both categories by itself, so it explains 1/12 for the half of the trials that has
+/// it. The second category is worth 4 on average over the number and, as the tree has it, 3 without: 3.5 against 1.
 #[test]
 fn whether_a_trial_has_a_param_is_the_doing_of_another() {
     let x = uniform(3_000, 2, 9);
@@ -77,8 +78,9 @@ fn whether_a_trial_has_a_param_is_the_doing_of_another() {
         Column { kind: Kind::Number, values },
         Column { kind: Kind::Category(2), values: category.into_iter().map(Some).collect() },
     ];
-    let whole = 9.0 / 4.0 + 1.0 / 6.0;
-    close(&means(&columns, &targets), &[1.0 / 6.0 / whole, 9.0 / 4.0 / whole], 0.03);
+    let (number, category) = (1.0 / 24.0, 25.0 / 16.0);
+    let whole = number + category;
+    close(&means(&columns, &targets), &[number / whole, category / whole], 0.01);
 }
 
 /// Half of the trials have a number; it is worth itself times 2, and not having it is worth 1, which is its mean. So of the

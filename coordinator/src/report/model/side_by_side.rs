@@ -66,8 +66,11 @@ fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
     (shown, exact)
 }
 
+/// A model's name, its error by epoch, and whether that is a metric and not the loss.
+type Errors<'a> = (&'a str, Vec<(f64, f64)>, bool);
+
 fn losses(models: &[Model]) -> Option<Picture> {
-    let curves: Vec<(&str, Vec<(f64, f64)>, bool)> = models
+    let curves: Vec<Errors<'_>> = models
         .iter()
         .filter_map(|model| Some((model, model.fit.as_ref()?)))
         .map(|(model, fit)| {

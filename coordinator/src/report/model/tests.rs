@@ -211,7 +211,7 @@ fn a_model_has_its_pictures_with_their_numbers() {
     assert_eq!(text.lines().count(), 9, "{text}");
     assert!(text.starts_with("epoch,mse\n1,1\n") && text.ends_with("\n20,1\n"), "{text}");
     assert!(csv(pictures["m-plain-images"]).ends_with("0,0\n1,0\n"));
-    assert_eq!(csv(pictures["m-noise"]).lines().nth(2), Some("m,0.2,0.03"));
+    assert!(csv(pictures["m-noise"]).lines().nth(2).is_some_and(|row| row.starts_with("m,0.2,0.03")));
     assert_eq!(csv(pictures["m-tsne"]).lines().count(), 21);
     assert!(pictures["m-tsne"].canvas.file().contains("trouser"));
     assert!(pictures["m-range-test"].canvas.file().contains("chosen: 0.001"));
@@ -238,7 +238,8 @@ fn models_stand_side_by_side_and_their_curves_cross() {
 
 #[test]
 fn curves_cross_where_one_comes_to_lie_above_the_other() {
-    let cases: [(&[(f64, f64)], &[(f64, f64)], &[(f64, f64)]); 4] = [
+    type Points = &'static [(f64, f64)];
+    let cases: [(Points, Points, Points); 4] = [
         (&[(0.0, 0.0), (1.0, 2.0)], &[(0.0, 1.0), (1.0, 1.0)], &[(0.5, 1.0)]),
         // They touch.
         (&[(0.0, 1.0), (1.0, 0.0), (2.0, 1.0)], &[(0.0, 0.0), (2.0, 0.0)], &[]),

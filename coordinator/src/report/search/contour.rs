@@ -230,7 +230,7 @@ impl<'a> Surface<'a> {
         let (good, bad) = colors.ends();
         let low = self.values.iter().copied().fold(f64::INFINITY, f64::min).max(good.min(bad));
         let high = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max).min(good.max(bad));
-        if !(low < high) {
+        if low >= high || low.is_nan() || high.is_nan() {
             return;
         }
         let levels: Vec<f64> =

@@ -54,7 +54,7 @@ pub(super) fn picture(variables: &[Variable], shares: Option<&[Share]>) -> Optio
     let names: Vec<String> = searched.iter().rev().map(|at| clip(&variables[*at].name)).collect();
     let frame = Frame {
         area,
-        x: Scale::Linear { low: 0.0, high: (high * 1.02).min(1.0).max(0.05) },
+        x: Scale::Linear { low: 0.0, high: (high * 1.02).clamp(0.05, 1.0) },
         y: Scale::Bands(names),
     };
     frame.draw(&mut canvas, "importance (share of the explained variance)", "");
