@@ -3,7 +3,7 @@
 use foldwise_data::{DataError, Dataset, Locations};
 use foldwise_engine::scheduler::{DataInfo, NewStudy};
 use foldwise_shared::model::check_images;
-use foldwise_shared::spec::{SpecError, StudySpec, parse, place};
+use foldwise_shared::spec::{Objective, SpecError, StudySpec, parse, place};
 use foldwise_shared::split::{SplitError, Splits};
 
 use super::DataPaths;
@@ -75,6 +75,17 @@ pub fn prepare_within(
     Ok(NewStudy { spec, spec_text: text.to_owned(), data, parent: None, source: None })
 }
 
+/// A transfer learns to tell classes apart.
+fn check_labels(spec: &StudySpec, dataset: &Dataset) -> Result<(), SpecError> {
+    let parts = [Some(dataset.train()), dataset.test()];
+    let labelled = parts.into_iter().flatten().all(|images| images.labels().is_some());
+    if labelled || spec.study.objective != Objective::Transfer {
+        return Ok(());
+    }
+    let message = format!("{} has no labels for all its images, and a transfer needs them", dataset.name());
+    Err(SpecError::new("data.dataset", message))
+}
+
 fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {
     // The data of an external objective is its own affair.
     if spec.is_external() {
@@ -83,6 +94,7 @@ fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateEr
     let dataset = Dataset::open(spec.dataset(), locations)?;
     let train = dataset.train();
     check_images(spec, train.height(), train.width())?;
+    check_labels(spec, &dataset)?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
     Ok(DataInfo {
