@@ -3,7 +3,7 @@
 use foldwise_data::{DataError, Dataset, Locations};
 use foldwise_engine::scheduler::{DataInfo, NewStudy};
 use foldwise_shared::model::check_images;
-use foldwise_shared::spec::{SpecError, StudySpec, parse, place};
+use foldwise_shared::spec::{Objective, SpecError, StudySpec, parse, place};
 use foldwise_shared::split::{SplitError, Splits};
 
 use super::source::{Sourced, Sources, check_model};
@@ -88,6 +88,17 @@ pub fn prepare_within(
     Ok(NewStudy { spec, spec_text: text.to_owned(), data, parent, source })
 }
 
+/// A transfer learns to tell classes apart.
+fn check_labels(spec: &StudySpec, dataset: &Dataset) -> Result<(), SpecError> {
+    let parts = [Some(dataset.train()), dataset.test()];
+    let labelled = parts.into_iter().flatten().all(|images| images.labels().is_some());
+    if labelled || spec.study.objective != Objective::Transfer {
+        return Ok(());
+    }
+    let message = format!("{} has no labels for all its images, and a transfer needs them", dataset.name());
+    Err(SpecError::new("data.dataset", message))
+}
+
 fn examine(
     spec: &StudySpec,
     locations: &Locations,
@@ -104,6 +115,7 @@ fn examine(
     if let Some(model) = model {
         check_model(spec, model, height, width)?;
     }
+    check_labels(spec, &dataset)?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
     Ok(DataInfo {

@@ -43,11 +43,8 @@ impl FoldObjective {
         let Some(train_loss) = training.map_err(|error| failed(&error))? else { return Ok(STOPPED) };
 
         let summary = &evaluation.summary;
-        let measured = [
-            ("kl", summary.kl),
-            ("knn_accuracy", summary.knn_accuracy),
-            ("silhouette", summary.silhouette),
-        ];
+        let measured =
+            [("kl", summary.kl), ("knn_accuracy", summary.knn_accuracy), ("silhouette", summary.silhouette)];
         let metrics = measured.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let report = EpochReport {
             epoch: Epoch(1),

@@ -13,7 +13,9 @@ impl FoldObjective {
     /// what is of no account after the training.
     pub(super) fn source(&self, prepared: &Prepared, work: &FoldWork) -> Result<FittedModel, Outcome> {
         let Some(bytes) = &work.source else {
-            return Err(invalid("the model that the study starts from is missing; name it in [source]".to_owned()));
+            return Err(invalid(
+                "the model that the study starts from is missing; name it in [source]".to_owned(),
+            ));
         };
         let unfit = |error: ModelFileError| invalid(format!("[source]: {error}"));
         let file = ModelFile::from_bytes(bytes).map_err(unfit)?;

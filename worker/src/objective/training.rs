@@ -15,7 +15,8 @@ use super::{FoldObjective, Prepared, failed};
 use crate::agent::{Control, Draft, EpochReport, FoldWork, Outcome, Progress};
 use crate::model::ParameterSpec;
 use crate::train::{
-    Best, Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, LossParts, RangeTest, Start, TrainError, Trainer, fit, range_test
+    Best, Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, LossParts, RangeTest, Start, TrainError,
+    Trainer, fit, range_test,
 };
 
 impl FoldObjective {
@@ -30,7 +31,8 @@ impl FoldObjective {
         let Prepared { spec, opened, mut settings, train, validation } = prepared;
         let images = self.images(&opened)?;
         if settings.learning_rate == LearningRate::Find {
-            let test = |interrupt: &dyn Fn() -> bool| range_test(&images, &train, &settings, work.seed, interrupt);
+            let test =
+                |interrupt: &dyn Fn() -> bool| range_test(&images, &train, &settings, work.seed, interrupt);
             match find_rate(test, work, control, progress)? {
                 Some(rate) => settings.learning_rate = LearningRate::Fixed(rate),
                 None => return Ok(Outcome::Finished { stopped: true }),

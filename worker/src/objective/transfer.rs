@@ -14,8 +14,7 @@ use super::{FoldObjective, Judges, Prepared, failed, invalid};
 use crate::agent::{Control, Draft, FoldWork, Outcome, Progress};
 use crate::model::ParameterSpec;
 use crate::train::{
-    Best, Checkpoint, Ending, EpochResult, Flow, Listener, Plan, Start, Trainer, range_test_of,
-    run,
+    Best, Checkpoint, Ending, EpochResult, Flow, Listener, Plan, Start, Trainer, range_test_of, run,
 };
 use crate::transfer::{Features, Head, Verdict, accuracy, judge};
 
@@ -53,7 +52,9 @@ impl FoldObjective {
         );
         let Some(features) = features.map_err(|error| failed(&error))? else { return Ok(STOPPED) };
         let unseen = match judges.part {
-            "test" => Features::new(&model, &judges.images, others, &interrupt).map_err(|error| failed(&error))?,
+            "test" => {
+                Features::new(&model, &judges.images, others, &interrupt).map_err(|error| failed(&error))?
+            }
             _ => None,
         };
         if interrupt() {

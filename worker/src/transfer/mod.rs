@@ -2,9 +2,9 @@
 //!
 //! The convolutions never change, so what they give is computed once for every image; a training then sees nothing else.
 
-mod verdict;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use tch::{Device, Kind, Tensor};
 
@@ -91,14 +91,18 @@ impl<'a> Head<'a> {
         dropout: f64,
     ) -> Result<Self, TrainError> {
         if classes < 2 {
-            return Err(TrainError::Invalid(format!("the images have {classes} classes; there must be 2 at least")));
+            return Err(TrainError::Invalid(format!(
+                "the images have {classes} classes; there must be 2 at least"
+            )));
         }
         if !(0.0..1.0).contains(&dropout) {
             return Err(TrainError::Invalid(format!("dropout is {dropout}; it must be in [0, 1)")));
         }
         let most = features.labels.f_max()?.f_int64_value(&[])?;
         if most >= classes {
-            return Err(TrainError::Invalid(format!("an image has the class {most}; there are {classes} from 0")));
+            return Err(TrainError::Invalid(format!(
+                "an image has the class {most}; there are {classes} from 0"
+            )));
         }
         Ok(Self { model, features, classes, dropout })
     }
@@ -142,7 +146,8 @@ impl Learner for Head<'_> {
         let (weight, bias) = self.model.network.first_linear();
         let own = |place: usize| {
             let weights = &self.model.weights;
-            let found = weights.get(place).ok_or_else(|| TrainError::Invalid("the model lacks a layer".into()));
+            let found =
+                weights.get(place).ok_or_else(|| TrainError::Invalid("the model lacks a layer".into()));
             found.and_then(|tensor| Ok(tensor.f_detach()?.f_reshape([-1])?))
         };
         let flat = Tensor::f_cat(&[own(weight)?, own(bias)?, new.flat().f_detach()?], 0)?;
@@ -161,7 +166,13 @@ impl Learner for Head<'_> {
         let found = if training {
             None
         } else {
-            Some(logits.f_argmax(1, false)?.f_eq_tensor(&labels)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?)
+            Some(
+                logits
+                    .f_argmax(1, false)?
+                    .f_eq_tensor(&labels)?
+                    .f_to_kind(Kind::Float)?
+                    .f_mean(Kind::Float)?,
+            )
         };
         Ok(Measured { loss, parts: None, accuracy: found })
     }

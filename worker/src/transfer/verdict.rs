@@ -39,14 +39,16 @@ pub fn judge(head: &Head<'_>, weights: &[f32], indices: &[i64]) -> Result<(f64, 
     let expected: i64 = specs.iter().map(crate::model::ParameterSpec::count).sum();
     if weights.len() as i64 != expected || indices.is_empty() {
         let found = weights.len();
-        return Err(TrainError::Invalid(format!("a classifier of {expected} weights got {found}, or no images")));
+        return Err(TrainError::Invalid(format!(
+            "a classifier of {expected} weights got {found}, or no images"
+        )));
     }
     let device = head.device();
     let weights = Parameters::of(specs, Tensor::f_from_slice(weights)?.f_to(device)?).views()?;
     let Features { values, labels } = head.features;
     let classes = head.classes;
     let mut loss = 0.0;
-    let counts = Tensor::f_zeros([classes * classes], (Kind::Int64, device))?;
+    let mut counts = Tensor::f_zeros([classes * classes], (Kind::Int64, device))?;
     for part in indices.chunks(EVALUATION_BATCH) {
         let part = Tensor::f_from_slice(part)?.f_to(device)?;
         let labels = labels.f_index_select(0, &part)?;
@@ -55,7 +57,7 @@ pub fn judge(head: &Head<'_>, weights: &[f32], indices: &[i64]) -> Result<(f64, 
         loss += sum.f_double_value(&[])?;
         let cells = labels.f_mul_scalar(classes)?.f_add(&logits.f_argmax(1, false)?)?;
         let ones = Tensor::f_ones_like(&cells)?;
-        counts.shallow_clone().f_scatter_add_(0, &cells, &ones)?;
+        counts = counts.f_scatter_add_(0, &cells, &ones)?;
     }
     let flat = Vec::<i64>::try_from(&counts.f_to(tch::Device::Cpu)?)?;
     let confusion = flat.chunks(usize::try_from(classes).unwrap_or(1)).map(<[i64]>::to_vec).collect();
