@@ -100,26 +100,29 @@ fn a_fit_that_is_cut_goes_on_by_the_same_command() {
 }
 
 #[test]
-#[ignore = "workers of this version measure no models yet"]
 fn a_model_is_measured_once_for_the_same_settings() {
     let scene = Scene::new();
     let database = search(&scene);
     let evaluations = "SELECT count(*) FROM study WHERE name LIKE 's-fit-evaluation%' AND state = 'ended'";
-    let quick = "--set evaluate.tsne=false --set evaluate.pictures=2";
-    let ended = scene.foldwise("fit s --db s.db --workers 1").expect_code(0);
+    // t-SNE of all test codes is a matter of minutes in a program that is not optimized.
+    let quick = "--workers 1 --set evaluate.tsne=false --set evaluate.codes=200 --set evaluate.pictures=2 \
+                 --set evaluate.noise=[0.5] --set evaluate.occlusion=[0.2]";
+    scene.foldwise("fit s --db s.db --workers 1 --no-evaluation").expect_code(0);
+    let ended = scene.foldwise(&format!("evaluate s --db s.db {quick}")).expect_code(0);
     assert!(ended.stdout.contains("evaluation  s-fit-evaluation: test loss 0."), "{}", ended.stdout);
     assert_eq!(database.number(evaluations), 1);
     assert_eq!(
-        database
-            .number(&format!("{PARENTS} WHERE child.name = 's-fit-evaluation' AND parent.name = 's-fit'")),
+        database.number(&format!("{PARENTS} WHERE child.name = 's-fit-evaluation' AND parent.name = 's-fit'")),
         1
     );
-    scene.foldwise("evaluate s --db s.db").expect_code(0).expect_stderr(&["is there already"]);
+    let again = scene.foldwise(&format!("evaluate s --db s.db {quick}")).expect_code(0);
+    again.expect_stderr(&["s-fit-evaluation is there already"]);
     assert_eq!(database.number(evaluations), 1);
-    scene.foldwise(&format!("evaluate s --db s.db --workers 1 {quick}")).expect_code(0);
+    let other = format!("{quick} --set evaluate.neighbors=3");
+    scene.foldwise(&format!("evaluate s --db s.db {other}")).expect_code(0);
     assert_eq!(database.number(evaluations), 2);
     // The same model from a file is the same evaluation.
-    let again = format!("evaluate s-fit --db s.db --model s-fit/model.safetensors {quick}");
+    let again = format!("evaluate s-fit --db s.db --model s-fit/model.safetensors {other}");
     scene.foldwise(&again).expect_code(0).expect_stderr(&["s-fit-evaluation-2 is there already"]);
     // A model of another shape is refused before anybody is asked to measure it.
     scene
