@@ -5,7 +5,8 @@
 //! It differs from that evaluator in three points. A param is measured on the scale on which it is searched, so that a learning
 //! rate drawn by its logarithm counts by its logarithm. The values of a choice count alike, where the evaluator also
 //! averages over trials that have two of them. And trials without a conditional param stay: that they are without it is the
-//! doing of the params on which it hangs, and counts as theirs; its own is what its value does where it is there.
+//! doing of the params on which it hangs, and counts as theirs; its own is what its value does where it is there, averaged over
+//! all values of the others as if each went with each.
 
 mod fanova;
 mod forest;
