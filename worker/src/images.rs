@@ -26,6 +26,15 @@ impl ImageBytes for foldwise_data::Dataset {
     }
 }
 
+/// The test images of a data set that has some.
+struct TestBytes(Arc<foldwise_data::Dataset>);
+
+impl ImageBytes for TestBytes {
+    fn bytes(&self) -> &[u8] {
+        self.0.test().map_or(&[], foldwise_data::Images::bytes)
+    }
+}
+
 /// Images of one channel on a device. [`DeviceImages::share`] gives another thread a handle on the same memory.
 pub struct DeviceImages {
     /// `[images, height * width]` bytes; on a CPU a view of `_memory`.
@@ -110,6 +119,16 @@ impl DeviceImages {
     pub fn training(dataset: Arc<foldwise_data::Dataset>, device: Device) -> Result<Self, ImagesError> {
         let shape = dataset.train().shape();
         DeviceImages::new(dataset, shape.count, shape.height, shape.width, device)
+    }
+
+    /// Puts the test images of a data set on `device`; none if it has no test images.
+    ///
+    /// # Errors
+    /// What libtorch says, such as a lack of memory.
+    pub fn test(dataset: &Arc<foldwise_data::Dataset>, device: Device) -> Result<Option<Self>, ImagesError> {
+        let Some(shape) = dataset.test().map(foldwise_data::Images::shape) else { return Ok(None) };
+        let memory = Arc::new(TestBytes(Arc::clone(dataset)));
+        DeviceImages::new(memory, shape.count, shape.height, shape.width, device).map(Some)
     }
 
     /// The device they are on.

@@ -10,6 +10,7 @@ pub mod model;
 pub mod model_file;
 mod tensors;
 pub mod train;
+pub mod transfer;
 
 pub mod bench;
 pub mod embed;

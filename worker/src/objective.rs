@@ -1,10 +1,15 @@
 //! Does the folds that the agent gets: opens the data a study is about, makes sure it is the same as everybody's, and
 //! hands the fold to the objective of its kind.
 
+mod evaluation;
 #[cfg(test)]
 mod fit_tests;
 mod fitting;
+mod source;
+#[cfg(test)]
+mod source_tests;
 mod training;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +58,15 @@ struct Prepared {
     settings: TrialSettings,
     train: Vec<i64>,
     validation: Vec<i64>,
+}
+
+/// Images that a model is judged by.
+struct Judges {
+    images: DeviceImages,
+    indices: Vec<i64>,
+    /// The class of each index.
+    labels: Option<Vec<u8>>,
+    part: &'static str,
 }
 
 impl FoldObjective {
@@ -117,6 +131,32 @@ impl FoldObjective {
         })
     }
 
+    /// The images that a model is judged by: those of the test part, or of the fold's validation part where there are none.
+    fn judges(&self, prepared: &Prepared) -> Result<Judges, Outcome> {
+        let dataset = &prepared.opened.dataset;
+        let test = DeviceImages::test(dataset, self.device).map_err(|error| match error {
+            ImagesError::Torch(error) => failed(&error.into()),
+            error => invalid(error.to_string()),
+        })?;
+        let all = |labels: Option<&[u8]>| labels.map(<[u8]>::to_vec);
+        match test {
+            Some(images) => {
+                let indices = (0..images.len()).collect();
+                let labels = all(dataset.test().and_then(foldwise_data::Images::labels));
+                Ok(Judges { images, indices, labels, part: "test" })
+            }
+            None => {
+                let indices = prepared.validation.clone();
+                let of = |labels: &[u8]| {
+                    let label = |index: &i64| labels.get(usize::try_from(*index).ok()?).copied();
+                    indices.iter().map(label).collect::<Option<Vec<u8>>>()
+                };
+                let labels = dataset.train().labels().and_then(of);
+                Ok(Judges { images: self.images(&prepared.opened)?, indices, labels, part: "validation" })
+            }
+        }
+    }
+
     fn dispatch(
         &self,
         work: &FoldWork,
@@ -127,9 +167,8 @@ impl FoldObjective {
         let prepared = self.prepare(work)?;
         match prepared.spec.study.objective {
             spec::Objective::Training => self.train(prepared, work, start, control, progress),
-            spec::Objective::Evaluation | spec::Objective::Transfer => {
-                Err(declined("this worker only trains".to_owned()))
-            }
+            spec::Objective::Evaluation => self.evaluate(prepared, work, control, progress),
+            spec::Objective::Transfer => self.transfer(prepared, work, start, control, progress),
             spec::Objective::External => {
                 Err(invalid("the trials of an external objective are not for workers".to_owned()))
             }

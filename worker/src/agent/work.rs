@@ -160,7 +160,7 @@ impl Control {
         self.0.fetch_max(AFTER_EPOCH, Ordering::Relaxed);
     }
 
-    pub(super) fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         self.0.fetch_max(NOW, Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ use super::convolution::Side;
 const EPSILON: f64 = 1e-5;
 
 /// The activation of each number.
-pub(super) fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, TchError> {
+pub(crate) fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, TchError> {
     match activation {
         Activation::Relu => x.f_relu(),
         Activation::LeakyRelu => x.f_leaky_relu(),

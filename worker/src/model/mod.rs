@@ -14,6 +14,7 @@ mod symmetric;
 use foldwise_shared::model::{self, ModelSettings};
 use tch::{Device, TchError, Tensor};
 
+pub(crate) use activation::activate;
 pub use autoencoder::Autoencoder;
 pub use layout::Layout;
 pub use loss::Losses;

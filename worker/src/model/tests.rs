@@ -452,6 +452,6 @@ fn what_cannot_be_built_says_which_layer() {
 #[test]
 fn wrong_weights_are_errors() {
     let batch = Tensor::zeros([784, 1], (Kind::Float, Device::Cpu));
-    let error = lab(Layout::ImagesLast).forward(&[], &batch, false).err().expect("20 are wanted");
+    let error = lab(Layout::ImagesLast).forward(&[], &batch, false).expect_err("20 are wanted");
     assert!(error.to_string().contains("20 weights and biases, not 0"), "{error}");
 }

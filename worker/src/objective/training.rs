@@ -13,11 +13,10 @@ use sha2::{Digest, Sha256};
 use super::fitting::Fitting;
 use super::{FoldObjective, Prepared, failed};
 use crate::agent::{Control, Draft, EpochReport, FoldWork, Outcome, Progress};
-use crate::images::DeviceImages;
 use crate::model::ParameterSpec;
 use crate::train::{
-    Best, Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, LossParts, Start, TrainError, Trainer,
-    fit, range_test,
+    Best, Checkpoint, Ending, EpochResult, FitTask, Flow, Listener, LossParts, RangeTest, Start, TrainError,
+    Trainer, fit, range_test,
 };
 
 impl FoldObjective {
@@ -32,7 +31,9 @@ impl FoldObjective {
         let Prepared { spec, opened, mut settings, train, validation } = prepared;
         let images = self.images(&opened)?;
         if settings.learning_rate == LearningRate::Find {
-            match find_rate(&images, &train, &settings, work, control, progress)? {
+            let test =
+                |interrupt: &dyn Fn() -> bool| range_test(&images, &train, &settings, work.seed, interrupt);
+            match find_rate(test, work, control, progress)? {
                 Some(rate) => settings.learning_rate = LearningRate::Fixed(rate),
                 None => return Ok(Outcome::Finished { stopped: true }),
             }
@@ -80,10 +81,8 @@ impl FoldObjective {
 }
 
 /// Finds the learning rate of a trial, on its first fold, and tells it; none if it was told to stop.
-fn find_rate(
-    images: &DeviceImages,
-    train: &[i64],
-    settings: &TrialSettings,
+pub(super) fn find_rate(
+    test: impl FnOnce(&dyn Fn() -> bool) -> Result<Option<RangeTest>, TrainError>,
     work: &FoldWork,
     control: &Control,
     progress: &mut dyn Progress,
@@ -97,8 +96,7 @@ fn find_rate(
         return Err(Outcome::Failed { class: FailureClass::Error, message });
     }
     progress.phase("range test");
-    let found = range_test(images, train, settings, work.seed, &|| control.interrupted())
-        .map_err(|error| failed(&error))?;
+    let found = test(&|| control.interrupted()).map_err(|error| failed(&error))?;
     let Some(found) = found else { return Ok(None) };
     let file = serde_json::to_vec(&found).map_err(|error| {
         let message = format!("failed to write the range test: {error}");
@@ -149,7 +147,7 @@ impl Listener for Follower<'_> {
 
 /// What decides the curve of a fold, as a digest: a checkpoint is for a training of the same only. How many epochs there may
 /// be at most changes nothing of those before.
-fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
+pub(super) fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
     let TrialSettings {
         model,
         corruption,
@@ -183,7 +181,7 @@ fn identity(work: &FoldWork, settings: &TrialSettings) -> String {
     Sha256::digest(text.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn report(result: &EpochResult) -> EpochReport {
+pub(super) fn report(result: &EpochResult) -> EpochReport {
     EpochReport {
         epoch: Epoch(result.epoch),
         train_loss: result.train_loss,
@@ -194,13 +192,14 @@ fn report(result: &EpochResult) -> EpochReport {
     }
 }
 
-/// What else was measured: what the loss of a variational network is made of.
+/// What else was measured: what the loss of a variational network is made of, or what a classifier found.
 fn metrics(result: &EpochResult) -> BTreeMap<String, f64> {
     let parts = result.parts.map(|LossParts { mse, kl }| [("mse".to_owned(), mse), ("kl".to_owned(), kl)]);
-    parts.into_iter().flatten().collect()
+    let accuracy = result.accuracy.map(|accuracy| ("accuracy".to_owned(), accuracy));
+    parts.into_iter().flatten().chain(accuracy).collect()
 }
 
-fn diverged(last: Option<&EpochResult>) -> String {
+pub(super) fn diverged(last: Option<&EpochResult>) -> String {
     last.map_or_else(String::new, |last| {
         format!(
             "epoch {}: the training loss is {} and the validation loss {}",

@@ -92,6 +92,8 @@ pub struct EpochResult {
     pub validation_loss: f64,
     /// For a variational network, what the validation loss is made of.
     pub parts: Option<LossParts>,
+    /// For a classifier, the share of validation images whose class it finds.
+    pub accuracy: Option<f64>,
     /// The step size at the start of the epoch.
     pub learning_rate: f64,
     /// How long it took, validation included.
@@ -137,7 +139,37 @@ pub fn fit(
     listener: &mut dyn Listener,
 ) -> Result<Ending, TrainError> {
     let FitTask { images, train, validation, settings, seed, checkpoints, last_is_best, start } = task;
-    let mut trainer = Trainer::new(images, train, settings, seed)?;
+    let trainer = Trainer::new(images, train, settings, seed)?;
+    let plan = Plan { validation, settings, checkpoints, last_is_best, start };
+    run(trainer, plan, interrupt, listener)
+}
+
+/// How the training of anything goes on.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    /// The images to judge by.
+    pub validation: &'a [i64],
+    /// How it is trained.
+    pub settings: &'a TrialSettings,
+    /// After which epochs a checkpoint is made.
+    pub checkpoints: &'a CheckpointSection,
+    /// Whether the best weights are always the last: for a training without images to judge by.
+    pub last_is_best: bool,
+    /// What to go on from; none for a fresh start.
+    pub start: Option<Start<'a>>,
+}
+
+/// As [`fit`], with a trainer that has not begun.
+///
+/// # Errors
+/// As [`fit`].
+pub fn run(
+    mut trainer: Trainer<'_>,
+    plan: Plan<'_>,
+    interrupt: &dyn Fn() -> bool,
+    listener: &mut dyn Listener,
+) -> Result<Ending, TrainError> {
+    let Plan { validation, settings, checkpoints, last_is_best, start } = plan;
     let validation = trainer.validation(validation)?;
     let from = start.map(|start| start.read(trainer.parameters().specs(), settings)).transpose()?;
     if let Some(checkpoint) = &from {
@@ -156,12 +188,13 @@ pub fn fit(
     for epoch in from.map_or(0, |checkpoint| checkpoint.epoch) + 1..=settings.epochs {
         let started = Instant::now();
         let Some(train_loss) = trainer.train_epoch(epoch, interrupt)? else { return Ok(Ending::Stopped) };
-        let Validated { loss: validation_loss, parts } = trainer.validate(&validation)?;
+        let Validated { loss: validation_loss, parts, accuracy } = trainer.validate(&validation)?;
         let result = EpochResult {
             epoch,
             train_loss,
             validation_loss,
             parts,
+            accuracy,
             learning_rate: trainer.learning_rate(epoch),
             seconds: started.elapsed().as_secs_f64(),
         };

@@ -47,12 +47,25 @@ pub fn range_test(
     seed: u64,
     interrupt: &dyn Fn() -> bool,
 ) -> Result<Option<RangeTest>, TrainError> {
+    range_test_of(|settings| Trainer::new(images, train, settings, seed), settings, seed, interrupt)
+}
+
+/// As [`range_test`], with a trainer of anything, which is made for the settings of the test.
+///
+/// # Errors
+/// As [`range_test`].
+pub fn range_test_of<'a>(
+    make: impl FnOnce(&TrialSettings) -> Result<Trainer<'a>, TrainError>,
+    settings: &TrialSettings,
+    seed: u64,
+    interrupt: &dyn Fn() -> bool,
+) -> Result<Option<RangeTest>, TrainError> {
     let settings = TrialSettings {
         learning_rate: LearningRate::Fixed(RATES.0),
         schedule: Schedule::Constant,
         ..settings.clone()
     };
-    let mut trainer = Trainer::new(images, train, &settings, seed)?;
+    let mut trainer = make(&settings)?;
     Draws::RangeTest.seed(seed);
     let mut order = trainer.shuffle()?;
     let mut start = 0;

@@ -1,21 +1,18 @@
 //! The weights, the optimizer and the data of one fold, and what one epoch does with them.
 
 use foldwise_shared::model::{Schedule, TrialSettings};
-use foldwise_shared::spec::Corruption;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::checkpoint::{Best, Checkpoint, CheckpointError};
 use super::optimizer::{self, Optimizer, to_host};
-use super::{Draws, StopperState, TrainError, schedule};
-use crate::corruption;
+use super::{Draws, ImageLearner, Learner, Measured, StopperState, TrainError, schedule};
 use crate::images::DeviceImages;
-use crate::model::{self, Losses, Network, Parameters};
+use crate::model::Parameters;
 
 /// The state of one training. libtorch's generator is global: two trainings side by side in a process draw from it
 /// in turn, and only one alone gives the same curve again.
 pub struct Trainer<'a> {
-    images: &'a DeviceImages,
-    network: Box<dyn Network>,
+    learner: Box<dyn Learner + 'a>,
     parameters: Parameters,
     optimizer: Box<dyn Optimizer>,
     train: Tensor,
@@ -23,8 +20,6 @@ pub struct Trainer<'a> {
     learning_rate: f64,
     schedule: Schedule,
     epochs: u32,
-    corruption: Vec<Corruption>,
-    beta: f64,
     seed: u64,
 }
 
@@ -35,6 +30,8 @@ pub struct Validated {
     pub loss: f64,
     /// For a variational network, what its loss is made of.
     pub parts: Option<LossParts>,
+    /// For a classifier, the share of images whose class it finds.
+    pub accuracy: Option<f64>,
 }
 
 /// One image, row by row, and what became of it.
@@ -68,13 +65,6 @@ impl<'a> Trainer<'a> {
         settings: &TrialSettings,
         seed: u64,
     ) -> Result<Self, TrainError> {
-        let batch_size = usize::try_from(settings.batch_size).unwrap_or(0);
-        if batch_size == 0 {
-            return Err(TrainError::Invalid(format!(
-                "batch_size is {}; it must be at least 1",
-                settings.batch_size
-            )));
-        }
         if !(0.0..1.0).contains(&settings.model.dropout) {
             return Err(TrainError::Invalid(format!(
                 "dropout is {}; it must be in [0, 1)",
@@ -87,23 +77,41 @@ impl<'a> Trainer<'a> {
                 settings.model.latent_dim
             )));
         }
+        let learner = ImageLearner::new(images, &settings.model, &settings.corruption)?;
+        Self::of(Box::new(learner), train, settings, seed)
+    }
+
+    /// As [`Trainer::new`], of anything that learns.
+    ///
+    /// # Errors
+    /// [`TrainError::Invalid`] for settings or images that cannot work.
+    pub fn of(
+        learner: Box<dyn Learner + 'a>,
+        train: &[i64],
+        settings: &TrialSettings,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let batch_size = usize::try_from(settings.batch_size).unwrap_or(0);
+        if batch_size == 0 {
+            return Err(TrainError::Invalid(format!(
+                "batch_size is {}; it must be at least 1",
+                settings.batch_size
+            )));
+        }
         let Some(learning_rate) = settings.learning_rate.fixed() else {
             return Err(TrainError::Invalid("the learning rate is still to be found".into()));
         };
-        let device = images.device();
-        let network = model::build(&settings.model, images.height(), images.width(), device)?;
         Draws::Weights.seed(seed);
-        let parameters = Parameters::random(network.parameters(), device)?;
+        let parameters = learner.first_weights()?;
         let optimizer = optimizer::build(
             settings.optimizer,
             parameters.flat(),
             settings.weight_decay,
             settings.momentum,
         )?;
-        let train = indices(images, "training", train)?;
+        let train = indices(&*learner, "training", train)?;
         Ok(Trainer {
-            images,
-            network,
+            learner,
             parameters,
             optimizer,
             train,
@@ -111,8 +119,6 @@ impl<'a> Trainer<'a> {
             learning_rate,
             schedule: settings.schedule,
             epochs: settings.epochs,
-            corruption: settings.corruption.steps(),
-            beta: settings.model.beta,
             seed,
         })
     }
@@ -134,7 +140,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`TrainError::Invalid`] for no index at all, or one of no image.
     pub fn validation(&self, validation: &[i64]) -> Result<Tensor, TrainError> {
-        indices(self.images, "validation", validation)
+        indices(&*self.learner, "validation", validation)
     }
 
     /// The weights.
@@ -185,7 +191,7 @@ impl<'a> Trainer<'a> {
         let order = self.shuffle()?;
         let count = order.size1()?;
         // Summed on the device, so that a step never waits for its loss.
-        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()))?;
+        let mut sum = Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.learner.device()))?;
         for (number, start) in (0..).zip((0..count).step_by(self.batch_size)) {
             if interrupt() {
                 return Ok(None);
@@ -200,14 +206,14 @@ impl<'a> Trainer<'a> {
 
     /// The indices of the training images in an order that is drawn.
     pub(super) fn shuffle(&self) -> Result<Tensor, TrainError> {
-        let draw = (Kind::Int64, self.images.device());
+        let draw = (Kind::Int64, self.learner.device());
         Ok(self.train.f_index_select(0, &Tensor::f_randperm(self.train.size1()?, draw)?)?)
     }
 
-    /// The images of one batch of `order`, from its place `start` on.
+    /// The indices of one batch of `order`, from its place `start` on.
     pub(super) fn batch(&self, order: &Tensor, start: i64) -> Result<Tensor, TrainError> {
         let length = (order.size1()? - start).min(self.batch_size as i64);
-        Ok(self.images.batch(&order.f_narrow(0, start, length)?, self.network.layout())?)
+        Ok(order.f_narrow(0, start, length)?)
     }
 
     /// How many images a step takes.
@@ -225,69 +231,44 @@ impl<'a> Trainer<'a> {
         Draws::Validation.seed(self.seed);
         let weights = self.parameters.views()?;
         let count = validation.size1()?;
-        let most = self.network.layout().evaluation_batch();
-        let zero = || Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.images.device()));
-        let (mut loss, mut mse, mut kl) = (zero()?, zero()?, None);
+        let most = self.learner.evaluation_batch();
+        let zero = || Tensor::f_zeros(&[] as &[i64], (Kind::Double, self.learner.device()));
+        let add = |sum: Option<Tensor>, mean: &Tensor, length: f64| -> Result<Option<Tensor>, TchError> {
+            Ok(Some(sum.map_or_else(zero, Ok)?.f_add_(&mean.f_mul_scalar(length)?)?))
+        };
+        let (mut loss, mut mse, mut kl, mut accuracy) = (Some(zero()?), None, None, None);
         for start in (0..count).step_by(most) {
             let part = validation.f_narrow(0, start, (count - start).min(most as i64))?;
-            let batch = self.images.batch(&part, self.network.layout())?;
             let length = part.size1()? as f64;
-            let losses = self.losses(&weights, &batch, false)?;
-            loss = loss.f_add_(&losses.total.f_mul_scalar(length)?)?;
-            if let Some(divergence) = losses.kl {
-                mse = mse.f_add_(&losses.mse.f_mul_scalar(length)?)?;
-                let sum = kl.take().map_or_else(zero, Ok)?;
-                kl = Some(sum.f_add(&divergence.f_mul_scalar(length)?)?);
+            let measured = self.learner.measure(&weights, &part, false)?;
+            loss = add(loss, &measured.loss, length)?;
+            if let Some([error, divergence]) = &measured.parts {
+                (mse, kl) = (add(mse, error, length)?, add(kl, divergence, length)?);
+            }
+            if let Some(share) = &measured.accuracy {
+                accuracy = add(accuracy, share, length)?;
             }
         }
-        let mean = |sum: &Tensor| Ok::<_, TrainError>(sum.f_double_value(&[])? / count as f64);
-        let parts = kl.map(|kl| Ok::<_, TrainError>(LossParts { mse: mean(&mse)?, kl: mean(&kl)? }));
-        Ok(Validated { loss: mean(&loss)?, parts: parts.transpose()? })
-    }
-
-    /// The losses of a batch, which is what the network is to give; its input is the batch as it is corrupted.
-    fn losses(&self, weights: &[Tensor], batch: &Tensor, training: bool) -> Result<Losses, TrainError> {
-        let layout = self.network.layout();
-        let reconstruction = if self.corruption.is_empty() {
-            self.network.forward(weights, batch, training)?
-        } else {
-            self.network.forward(weights, &self.corrupt(batch)?, training)?
+        let mean = |sum: Option<Tensor>| -> Result<Option<f64>, TrainError> {
+            Ok(sum.map(|sum| sum.f_double_value(&[])).transpose()?.map(|sum| sum / count as f64))
         };
-        Ok(Losses::of(&reconstruction, batch, layout, self.beta)?)
-    }
-
-    fn corrupt(&self, batch: &Tensor) -> Result<Tensor, TrainError> {
-        let (height, width) = (self.images.height(), self.images.width());
-        Ok(corruption::apply(&self.corruption, batch, self.network.layout(), height, width)?)
+        let parts = mean(mse)?.zip(mean(kl)?).map(|(mse, kl)| LossParts { mse, kl });
+        Ok(Validated { loss: mean(loss)?.unwrap_or(f64::NAN), parts, accuracy: mean(accuracy)? })
     }
 
     /// What the network makes of one image, `[1, pixels]` in `[0, 1]`, and what it was given instead if the training
     /// corrupts its input, the same every time.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// What libtorch says; [`TrainError::Invalid`] if it makes no images.
     pub fn reconstruct(&self, image: &Tensor) -> Result<Picture, TrainError> {
         let _guard = tch::no_grad_guard();
-        let layout = self.network.layout();
-        let batch = layout.arrange(image.f_to(self.images.device())?)?;
-        let corrupted = if self.corruption.is_empty() {
-            None
-        } else {
-            Draws::Picture.seed(self.seed);
-            Some(self.corrupt(&batch)?)
-        };
-        let weights = self.parameters.views()?;
-        let output = self.network.forward(&weights, corrupted.as_ref().unwrap_or(&batch), false)?.pixels;
-        Ok(Picture {
-            input: to_host(&batch)?,
-            corrupted: corrupted.as_ref().map(to_host).transpose()?,
-            output: to_host(&output)?,
-        })
+        self.learner.reconstruct(&self.parameters.views()?, image, self.seed)
     }
 
     /// One optimizer step; the loss stays on the device.
     pub(super) fn step(&mut self, batch: &Tensor, learning_rate: f64) -> Result<Tensor, TrainError> {
-        let loss = self.losses(&self.parameters.views()?, batch, true)?.total;
+        let Measured { loss, .. } = self.learner.measure(&self.parameters.views()?, batch, true)?;
         let gradients = Tensor::f_run_backward(&[&loss], &[self.parameters.flat()], false, false)?;
         let _guard = tch::no_grad_guard();
         let mut weights = self.parameters.flat().shallow_clone();
@@ -299,13 +280,13 @@ impl<'a> Trainer<'a> {
 }
 
 /// Indices of images on the device of the images; CUDA would not say which one is wrong, so they are checked here.
-fn indices(images: &DeviceImages, part: &str, indices: &[i64]) -> Result<Tensor, TrainError> {
+fn indices(learner: &dyn Learner, part: &str, indices: &[i64]) -> Result<Tensor, TrainError> {
     if indices.is_empty() {
         return Err(TrainError::Invalid(format!("the {part} part has no images")));
     }
-    if let Some(index) = indices.iter().find(|index| !(0..images.len()).contains(index)) {
-        let count = images.len();
+    if let Some(index) = indices.iter().find(|index| !(0..learner.images()).contains(index)) {
+        let count = learner.images();
         return Err(TrainError::Invalid(format!("the {part} part names image {index}; there are {count}")));
     }
-    Ok(Tensor::f_from_slice(indices)?.f_to(images.device())?)
+    Ok(Tensor::f_from_slice(indices)?.f_to(learner.device())?)
 }
