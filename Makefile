@@ -41,6 +41,14 @@ CHAOS_SECONDS ?= 900
 chaos: build ## disturb real processes for 15 minutes, check that nothing is lost, and write docs/chaos.md
 	target/release/chaos --seconds $(CHAOS_SECONDS) --report docs/chaos.md
 
+# laptop, or full: the study files as they stand, for a GPU.
+SIZE ?= laptop
+
+.PHONY: experiments
+experiments: build ## run the published studies in their laptop size, and write docs/experiments.md
+	target/release/foldwise data fetch mnist fashion-mnist
+	deploy/experiments/run.py --size $(SIZE)
+
 .PHONY: bench
 bench: libtorch ## what the engine and the store cost (docs/benchmarks.md has the rest)
 	cargo bench --locked -p foldwise-engine -p foldwise-coordinator

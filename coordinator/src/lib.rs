@@ -6,6 +6,8 @@ pub mod store;
 
 pub mod artifacts;
 
+pub mod model_file;
+
 pub mod hindsight;
 
 pub mod metrics;
@@ -17,6 +19,8 @@ pub mod server;
 pub mod local;
 
 mod open_files;
+
+pub mod report;
 
 pub mod bench;
 

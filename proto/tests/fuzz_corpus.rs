@@ -45,6 +45,7 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
         seconds: Some(0.25),
         diverged: true,
         at: 1_700_000_000_000,
+        metrics: BTreeMap::from([("kl".into(), 0.25)]),
     };
     let decision = v1::Decision {
         trial: 2,
@@ -122,6 +123,27 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
         held: vec![v1::Held { key, acknowledged_epoch: 3 }],
     };
     let report = v1::EpochReport { key, epoch: 5, train_loss: f64::INFINITY, ..Default::default() };
+    let metrics = BTreeMap::from([("mse".into(), 0.5), ("kl".into(), f64::NAN)]);
+    let measured = v1::EpochReport { key, epoch: 5, metrics, ..Default::default() };
+    let value = Some(v1::Value { kind: Some(Kind::Real(0.003)) });
+    let derived = v1::Derived { key, name: "learning_rate".into(), value };
+    let header = v1::ArtifactHeader {
+        incarnation: "i".into(),
+        key,
+        epoch: 5,
+        digest: "0a".repeat(32),
+        bytes: 9,
+        kind: "reconstruction".into(),
+    };
+    let wanted = v1::ArtifactRequest { incarnation: "i".into(), key, digest: "0a".repeat(32) };
+    let stored = v1::Artifact {
+        trial: 2,
+        fold: 3,
+        kind: "model".into(),
+        epoch: None,
+        digest: "0a".repeat(32),
+        bytes: 9,
+    };
     let failed = v1::Failed { key, failure: 3, message: "no memory".into() };
     let tell =
         |outcome| v1::TellRequest { study: "a".into(), trial: 2, lease: Some(1), outcome: Some(outcome) };
@@ -130,15 +152,23 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
         ("hello", 0, from(From::Hello(hello))),
         ("epoch-report", 0, from(From::Epoch(report))),
         ("failed", 0, from(From::Failed(failed))),
+        ("epoch-metrics", 0, from(From::Epoch(measured))),
+        ("derived", 0, from(From::Derived(derived))),
+        ("phase", 0, from(From::Phase(v1::Phase { key, name: "range test".into() }))),
         ("finished", 0, from(From::Finished(v1::Finished { key, stopped: true }))),
         ("assign", 1, to(To::Assign(assign))),
         ("ack", 1, to(To::Ack(v1::Ack { key, what: Some(v1::ack::What::Epoch(5)) }))),
+        ("ack-param", 1, to(To::Ack(v1::Ack { key, what: Some(v1::ack::What::Param("x".into())) }))),
         ("revoked", 1, to(To::Revoked(v1::Revoked { key }))),
         (
             "create",
             2,
-            v1::CreateStudyRequest { spec: "version = 1".into(), overrides: vec!["a=1".into()] }
-                .encode_to_vec(),
+            v1::CreateStudyRequest {
+                spec: "version = 1".into(),
+                overrides: vec!["a=1".into()],
+                parent: Some("b".into()),
+            }
+            .encode_to_vec(),
         ),
         (
             "report",
@@ -195,6 +225,13 @@ fn seeds() -> Vec<(&'static str, u8, Vec<u8>)> {
             v1::TrialNow { trial: 2, state: "stopping".into(), stop: true, ..Default::default() }
                 .encode_to_vec(),
         ),
+        (
+            "artifact-result",
+            29,
+            v1::ArtifactChunk { part: Some(v1::artifact_chunk::Part::Header(header)) }.encode_to_vec(),
+        ),
+        ("artifact-request", 30, wanted.encode_to_vec()),
+        ("artifacts", 31, v1::ListArtifactsResponse { artifacts: vec![stored] }.encode_to_vec()),
     ]
 }
 

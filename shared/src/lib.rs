@@ -20,9 +20,9 @@ pub mod decision;
 
 pub mod record;
 
-pub mod checkpoint;
-
 pub mod artifact;
+
+pub mod checkpoint;
 
 pub mod device;
 

@@ -96,9 +96,28 @@ pub fn to_bytes(
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-    views
+    let file = views
         .and_then(|views| serialize(views, Some(metadata)))
-        .map_err(|error| ModelFileError(error.to_string()))
+        .map_err(|error| ModelFileError(error.to_string()))?;
+    with_sorted_metadata(&file).map_err(ModelFileError)
+}
+
+/// The crate writes the metadata in the order of a hash; sorted, the same model is always the same file.
+fn with_sorted_metadata(file: &[u8]) -> Result<Vec<u8>, String> {
+    let broken = || "the header of its file is broken".to_owned();
+    let (length, rest) = file.split_first_chunk::<8>().ok_or_else(broken)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| broken())?;
+    let (header, data) = rest.split_at_checked(length).ok_or_else(broken)?;
+    let mut header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(header).map_err(|error| error.to_string())?;
+    if let Some(serde_json::Value::Object(metadata)) = header.get_mut("__metadata__") {
+        let sorted: BTreeMap<String, serde_json::Value> = std::mem::take(metadata).into_iter().collect();
+        metadata.extend(sorted);
+    }
+    let mut text = serde_json::to_string(&header).map_err(|error| error.to_string())?;
+    // The numbers behind it are aligned.
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    Ok([&(text.len() as u64).to_le_bytes(), text.as_bytes(), data].concat())
 }
 
 impl<'a> ModelFile<'a> {
@@ -247,6 +266,7 @@ mod tests {
         let bits = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&read.weights(&specs()).expect("they fit")), bits(&WEIGHTS));
         assert!(to_bytes(&info(), &WEIGHTS[..7], &specs()).is_err());
+        assert!((0..20).all(|_| file() == bytes), "the same model is always the same file");
     }
 
     #[test]

@@ -49,12 +49,11 @@ pub(crate) fn shape(spec: &ParameterSpec) -> Result<(Vec<usize>, usize), String>
     Ok((shape, count))
 }
 
+/// The name of a tensor, its sides and its bytes.
+pub(crate) type Named = (String, Vec<usize>, Vec<u8>);
+
 /// Each weight of a row of them all with its name behind `prefix`, its sides and its bytes.
-pub(crate) fn split(
-    prefix: &str,
-    weights: &[f32],
-    specs: &[ParameterSpec],
-) -> Result<Vec<(String, Vec<usize>, Vec<u8>)>, String> {
+pub(crate) fn split(prefix: &str, weights: &[f32], specs: &[ParameterSpec]) -> Result<Vec<Named>, String> {
     let mut rest = weights;
     let mut tensors = Vec::with_capacity(specs.len());
     for spec in specs {

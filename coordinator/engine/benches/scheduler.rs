@@ -83,7 +83,7 @@ fn run((mut scheduler, mut tasks): (Scheduler, VecDeque<(SessionId, AttemptKey, 
                 validation_loss,
                 learning_rate: 0.1,
                 seconds: 1.0,
-                metrics: Metrics::new(),
+                metrics: Default::default(),
             };
             tasks.push_back((session, key, trained + 1));
             Event::Epoch { session, key, report }

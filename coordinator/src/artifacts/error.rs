@@ -76,6 +76,9 @@ pub enum ArtifactError {
         /// Why.
         source: io::Error,
     },
+    /// What came is no model.
+    #[error("{0}")]
+    NoModel(String),
     /// Nothing in the database says that this worker may have it.
     #[error("{0}")]
     NotYours(String),

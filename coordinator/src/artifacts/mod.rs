@@ -10,12 +10,13 @@ mod janitor;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldwise_proto::MAX_ARTIFACT;
+use foldwise_shared::artifact::Artifact;
 use foldwise_shared::checkpoint::is_digest;
 use rustix::fs::OFlags;
 
@@ -78,6 +79,22 @@ impl Artifacts {
         Ok((file, kind.len()))
     }
 
+    /// The content of a file of which so many bytes are recorded.
+    ///
+    /// # Errors
+    /// It is not there, no ordinary file, or of another length.
+    pub fn read(&self, digest: &str, recorded: u64) -> Result<Vec<u8>, ArtifactError> {
+        let (file, found) = self.open(digest)?;
+        let wrong = |found| ArtifactError::Length { digest: digest.to_owned(), found, recorded };
+        if found != recorded {
+            return Err(wrong(found));
+        }
+        let mut bytes = Vec::new();
+        let read = file.take(recorded).read_to_end(&mut bytes);
+        let read = read.map_err(|source| ArtifactError::Unreadable { digest: digest.to_owned(), source })?;
+        if read as u64 == recorded { Ok(bytes) } else { Err(wrong(read as u64)) }
+    }
+
     /// A new file of that digest and length, which comes piece by piece.
     ///
     /// # Errors
@@ -88,6 +105,16 @@ impl Artifacts {
             return Err(ArtifactError::TooLarge { bytes, limit: self.limit });
         }
         Incoming::begin(Arc::clone(self), digest, bytes)
+    }
+
+    /// Puts a whole file there; as long as what is given back lives, it is not removed.
+    ///
+    /// # Errors
+    /// As [`Self::receive`], and a disk that is full, for example.
+    pub fn put(self: &Arc<Self>, file: &Artifact, content: &[u8]) -> Result<Arrived, ArtifactError> {
+        let mut incoming = self.receive(&file.digest, file.bytes)?;
+        incoming.write(content)?;
+        incoming.finish()
     }
 
     /// Removes a file unless a row refers to it or it is just coming in.

@@ -6,6 +6,7 @@ mod problems;
 mod reference;
 mod statistics;
 
+pub mod importance;
 pub mod search;
 pub mod suggest;
 

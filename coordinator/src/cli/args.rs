@@ -2,7 +2,9 @@
 
 mod bench;
 mod external;
+mod fit;
 mod living;
+mod report;
 mod security;
 mod serve;
 mod words;
@@ -14,12 +16,16 @@ use clap::{Args, Parser, Subcommand};
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::state::{StudyState, TrialState};
 
-pub use self::bench::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
+pub use self::bench::{
+    BenchCommand, BenchImportanceArgs, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs,
+};
 pub use self::external::{AddArgs, AskArgs, AskedTrial, EnqueueArgs, ReportArgs, TellArgs};
+pub use self::fit::{EvaluateArgs, FitArgs, OverlayArgs};
 pub use self::living::{
     DeleteArgs, ExportArgs, ExportFormat, ExportWhat, ExtendArgs, SteeredTrial, WatchArgs, WorkerCommand,
     handover,
 };
+pub use self::report::ReportPageArgs;
 pub use self::security::{CertsArgs, GateArgs, TlsArgs, TokenArgs};
 pub use self::serve::ServeArgs;
 pub use self::words::{Device, TrialOrder};
@@ -40,6 +46,7 @@ const DATABASE: &str = "./foldwise.db";
 #[command(after_long_help = "\
 Examples:
   foldwise run deploy/studies/demo.toml --db demo.db
+  foldwise fit demo --db demo.db
   foldwise trial list demo --db demo.db --state complete --sort value --limit 5
   foldwise curve demo --db demo.db --trial 3 -o csv > curve.csv
   foldwise best demo --coordinator http://head:7654
@@ -75,6 +82,10 @@ pub enum Command {
     Run(RunArgs),
     /// Go on with a study that was interrupted.
     Resume(ResumeArgs),
+    /// Train the best params of a study once more, and keep and measure the model.
+    Fit(FitArgs),
+    /// Measure the model of a fit, or of a file, on the test images.
+    Evaluate(EvaluateArgs),
     /// Keep a database for workers on other machines.
     Serve(ServeArgs),
     /// Create, look at and steer studies.
@@ -94,6 +105,8 @@ pub enum Command {
     Curve(CurveArgs),
     /// Show what other pruners would have made of a study.
     Replay(ReplayArgs),
+    /// Make a page with pictures of a study, or of a model.
+    Report(ReportPageArgs),
     /// Print the JSON Schema of the study file.
     Schema,
     /// Fetch and look at data sets.
@@ -115,14 +128,15 @@ A fold that was running goes on after its last checkpoint when the study does; w
 
 Examples:
   foldwise run deploy/studies/demo.toml
+  foldwise run deploy/studies/mnist-random.toml --size laptop
   foldwise run study.toml --db study.db --workers 2 --set budget.trials=6 --set train.epochs=10")]
 pub struct RunArgs {
     /// The study file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Lay one setting over the file; repeat it for more. In the variable: one a line.
-    #[arg(long = "set", value_name = "KEY=VALUE", env = "FOLDWISE_SET", value_delimiter = '\n')]
-    pub sets: Vec<String>,
+    /// What is laid over it.
+    #[command(flatten)]
+    pub overlay: OverlayArgs,
     /// Which database.
     #[command(flatten)]
     pub database: DatabaseArgs,
@@ -228,9 +242,9 @@ pub enum StudyCommand {
         /// The study file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Lay one setting over the file; repeat it for more. In the variable: one a line.
-        #[arg(long = "set", value_name = "KEY=VALUE", env = "FOLDWISE_SET", value_delimiter = '\n')]
-        sets: Vec<String>,
+        /// What is laid over it.
+        #[command(flatten)]
+        overlay: OverlayArgs,
         /// Where and how.
         #[command(flatten)]
         query: QueryArgs,
@@ -467,6 +481,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use foldwise_shared::spec::FitOn;
 
     use super::*;
     use crate::store::TrialSort;
@@ -533,11 +548,33 @@ mod tests {
         assert!(cli.verbose);
         let Command::Run(run) = cli.command else { panic!("not a run") };
         assert_eq!((run.file, run.database.path), ("s.toml".into(), "x.db".into()));
-        assert_eq!(run.sets, ["a.b=1", "c={x=1,y=2}"]);
+        assert_eq!(run.overlay.sets, ["a.b=1", "c={x=1,y=2}"]);
         assert_eq!(
             (run.workers.count, run.workers.device, run.workers.plain),
             (Some(3), Device::Cuda(1), true)
         );
+    }
+
+    #[test]
+    fn a_size_goes_under_the_settings() {
+        let line = "foldwise run s.toml --set budget.trials=3 --size small --set study.seed=1";
+        let Command::Run(run) = parse(line).expect("a line").command else { panic!("not a run") };
+        assert_eq!(run.overlay.overrides(), ["size=small", "budget.trials=3", "study.seed=1"]);
+        let line = "foldwise study create s.toml --size small";
+        let Command::Study(StudyCommand::Create { overlay, .. }) = parse(line).expect("a line").command
+        else {
+            panic!("it creates")
+        };
+        assert_eq!(overlay.overrides(), ["size=small"]);
+    }
+
+    #[test]
+    fn a_fit_with_everything() {
+        let line = "foldwise fit s --trial 3 --on all --epochs 9 --name f --no-evaluation --out o --set a=1 --workers 1";
+        let Command::Fit(fit) = parse(line).expect("a line").command else { panic!("not a fit") };
+        assert_eq!((fit.target.as_str(), fit.trial, fit.epochs), ("s", Some(TrialNumber(3)), Some(9)));
+        assert_eq!((fit.on, fit.no_evaluation, fit.out), (FitOn::All, true, Some("o".into())));
+        assert_eq!((fit.name.as_deref(), fit.workers.count), (Some("f"), Some(1)));
     }
 
     #[test]
@@ -575,6 +612,9 @@ mod tests {
             ("foldwise trial show s -- -1", "its number, from 0"),
             ("foldwise trial explain s x", "its number, from 0"),
             ("foldwise replay", "<STUDY>"),
+            ("foldwise fit", "<STUDY|FILE.toml>"),
+            ("foldwise fit s --on part", "expected one of split, all"),
+            ("foldwise fit s --trial 1 --params p.toml", "cannot be used with"),
             ("foldwise best s --db a --coordinator http://b", "cannot be used with"),
             ("foldwise serve --listen 7654", "invalid socket address"),
             ("foldwise serve --tls-cert a.pem", "--tls-key"),

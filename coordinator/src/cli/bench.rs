@@ -5,11 +5,13 @@ use std::thread::available_parallelism;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{BenchCommand, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs};
+use super::args::{
+    BenchCommand, BenchImportanceArgs, BenchLoadArgs, BenchRestartArgs, BenchSearchArgs, BenchSuggestArgs,
+};
 use super::error::CliError;
 use super::remote;
 use super::render::{self, Answer, Format};
-use crate::bench::{BenchError, Problem, load, restart, search, suggest};
+use crate::bench::{BenchError, Problem, importance, load, restart, search, suggest};
 use crate::open_files;
 
 /// Does what a `foldwise bench` command says.
@@ -20,6 +22,7 @@ pub fn execute(command: BenchCommand) -> Result<(), CliError> {
     match command {
         BenchCommand::Search(args) => search(args),
         BenchCommand::Suggest(args) => suggest(args),
+        BenchCommand::Importance(args) => importance(&args),
         BenchCommand::Load(args) => load(args),
         BenchCommand::Restart(args) => restart(args),
     }
@@ -74,6 +77,15 @@ fn suggest(args: BenchSuggestArgs) -> Result<(), CliError> {
         super::say(HOW_TO_READ_SUGGEST);
     }
     Ok(())
+}
+
+fn importance(args: &BenchImportanceArgs) -> Result<(), CliError> {
+    let figures =
+        importance::run(&args.file, args.runs).map_err(|error| CliError::usage(error.to_string()))?;
+    render::to_stdout(|out| {
+        serde_json::to_writer(&mut *out, &figures)?;
+        writeln!(out)
+    })
 }
 
 const HOW_TO_READ_SUGGEST: &str = "

@@ -19,13 +19,23 @@ fn every_study_file_parses_and_says_what_it_is() {
         let text = std::fs::read_to_string(&path).expect("a text");
         assert!(text.starts_with("# "), "{} opens without a comment", path.display());
         let spec = parse(&text, &[]).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for size in spec_sizes(&text) {
+            let small = parse(&text, &[format!("size={size}")]);
+            small.unwrap_or_else(|error| panic!("{} --size {size}: {error}", path.display()));
+        }
         let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
         assert_eq!(spec.study.name, stem, "a file is called like its study");
         names.insert(stem);
     }
-    for name in ["demo", "mnist-latent-grid", "mnist-random", "mnist-random-published"] {
+    for name in ["demo", "mnist-latent-grid", "mnist-random", "mnist-random-published", "fashion-tpe"] {
         assert!(names.contains(name), "{name}.toml is missing");
     }
+}
+
+/// The names of the sizes in a study file.
+fn spec_sizes(text: &str) -> Vec<String> {
+    let headers = text.lines().filter_map(|line| line.strip_prefix("[size.")?.strip_suffix(']'));
+    headers.map(str::to_owned).collect()
 }
 
 #[test]

@@ -8,8 +8,10 @@ mod certs;
 mod curve;
 mod data;
 mod error;
+mod evaluate;
 mod export;
 mod external;
+mod fit;
 mod gate;
 mod living;
 mod log;
@@ -17,6 +19,7 @@ mod next;
 mod remote;
 mod render;
 mod replay;
+mod report;
 mod source;
 mod study;
 mod trial;
@@ -53,6 +56,8 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Resume(args) => run::resume(args),
+        Command::Fit(args) => fit::execute(&args),
+        Command::Evaluate(args) => evaluate::execute(&args),
         Command::Serve(args) => serve::serve(args),
         Command::Study(command) => study::execute(&command),
         Command::Trial(command) => trial::execute(&command),
@@ -61,6 +66,7 @@ pub fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Best(args) => best::execute(&args),
         Command::Curve(args) => curve::execute(&args),
         Command::Replay(args) => replay::execute(&args),
+        Command::Report(args) => report::execute(&args),
         Command::Schema => schema(),
         Command::Data(command) => data::execute(&command),
         Command::Certs(args) => certs::execute(&args),

@@ -64,6 +64,19 @@ pub fn best(place: &str, study: &str) -> Next {
     Next { command: format!("foldwise best {study}{place}"), purpose: "the best trial" }
 }
 
+/// `foldwise fit`
+pub fn fit(place: &str, study: &str) -> Next {
+    Next {
+        command: format!("foldwise fit {study}{place}"),
+        purpose: "train its best params, and keep the model",
+    }
+}
+
+/// `foldwise report`
+pub fn report(place: &str, study: &str) -> Next {
+    Next { command: format!("foldwise report {study}{place}"), purpose: "a page with pictures of it" }
+}
+
 /// `foldwise trial list`
 pub fn trials(place: &str, study: &str) -> Next {
     Next {

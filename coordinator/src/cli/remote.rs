@@ -1,6 +1,8 @@
 //! A coordinator as a query sees it: each method is one call, answered in our own types.
 
 mod living;
+mod models;
+mod whole;
 
 use std::time::Duration;
 
@@ -237,9 +239,14 @@ impl Remote {
             .map_err(|status| self.refused(&status))
     }
 
-    /// Records a study.
-    pub fn create(&self, spec: String, overrides: Vec<String>) -> Result<StudyRecord, CliError> {
-        let request = CreateStudyRequest { spec, overrides, parent: None };
+    /// Records a study, and the study that it comes from.
+    pub fn create(
+        &self,
+        spec: String,
+        overrides: Vec<String>,
+        parent: Option<String>,
+    ) -> Result<StudyRecord, CliError> {
+        let request = CreateStudyRequest { spec, overrides, parent };
         let study = self.call(async |client| client.create_study(request).await)?;
         study.try_into().map_err(|error| self.garbled(error))
     }

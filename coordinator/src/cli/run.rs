@@ -20,8 +20,9 @@ use super::source::unknown_study;
 use super::study::read_file;
 use super::summary::Summary;
 use super::{next, render, say};
-use crate::coordinator::{self, Coordinator, LoopThread, Options, Published, find_study, prepare};
+use crate::coordinator::{self, Coordinator, LoopThread, Options, Published, Sources, find_study, prepare};
 use crate::local::{Crew, Happening, Program, Wanted};
+use crate::model_file::ModelFile;
 use crate::server::{self, Security, Token, Tokens};
 use crate::store::{Reader, Store, StoreError, TrialQuery};
 
@@ -30,9 +31,11 @@ use crate::store::{Reader, Store, StoreError, TrialQuery};
 /// # Errors
 /// A file, a database or a data set that cannot work, a study that fails, or an interruption.
 pub fn run(args: RunArgs) -> Result<(), CliError> {
-    let (text, spec) = read_file(&args.file, &args.sets)?;
+    let overrides = args.overlay.overrides();
+    let (text, spec) = read_file(&args.file, &overrides)?;
     check_trained(&spec, &args.database.path)?;
-    let study = prepare(&text, &args.sets, &Locations::from_env())
+    let sources = Sources::of(&args.database.path);
+    let study = prepare(&text, &overrides, &Locations::from_env(), &sources)
         .map_err(|error| CliError::create(&args.file, error))?;
     let program = Program::find().map_err(CliError::local)?;
     let database = &args.database.path;
@@ -49,7 +52,22 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
     }
     let new = if stored.is_some() { None } else { Some(study) };
     let store = Store::open(database)?;
-    conduct(Run { store, database, name, new, program, workers: &args.workers })
+    let again = resume_command(database, &name);
+    let elapsed = conduct(Run {
+        store,
+        database,
+        name: name.clone(),
+        new,
+        model: None,
+        program,
+        workers: &args.workers,
+        again,
+    })?;
+    report(database, &name, elapsed)
+}
+
+fn resume_command(database: &Path, name: &str) -> String {
+    next::resume(&next::database(database), name).command
 }
 
 /// Goes on with a study that has not ended.
@@ -69,7 +87,18 @@ pub fn resume(args: ResumeArgs) -> Result<(), CliError> {
     let name = study.name;
     let program = Program::find().map_err(CliError::local)?;
     let store = Store::open(database)?;
-    conduct(Run { store, database, name, new: None, program, workers: &args.workers })
+    let again = resume_command(database, &name);
+    let elapsed = conduct(Run {
+        store,
+        database,
+        name: name.clone(),
+        new: None,
+        model: None,
+        program,
+        workers: &args.workers,
+        again,
+    })?;
+    report(database, &name, elapsed)
 }
 
 /// The study that is meant: the one named, or the only one that has not ended.
@@ -108,7 +137,7 @@ fn check_trained(spec: &StudySpec, database: &Path) -> Result<(), CliError> {
 }
 
 /// Makes sure that the study's data is here, before a worker finds that it is not.
-fn check_data(study: &StudyRecord) -> Result<(), CliError> {
+pub(super) fn check_data(study: &StudyRecord) -> Result<(), CliError> {
     let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
     let dataset = Dataset::open(spec.dataset(), &Locations::from_env())?;
     if dataset.digest() == study.data_digest {
@@ -169,18 +198,29 @@ fn compare(
     })
 }
 
-struct Run<'a> {
-    store: Store,
-    database: &'a Path,
-    name: String,
-    new: Option<NewStudy>,
-    program: Program,
-    workers: &'a WorkersArgs,
+/// A study that is to be run to its end, here.
+pub(super) struct Run<'a> {
+    /// Its database, which nobody else holds.
+    pub store: Store,
+    /// Where that is.
+    pub database: &'a Path,
+    /// The study's name.
+    pub name: String,
+    /// The study itself, if it is not there yet.
+    pub new: Option<NewStudy>,
+    /// The model that it starts from, if that is not among the artifacts yet.
+    pub model: Option<ModelFile>,
+    /// The program of the workers.
+    pub program: Program,
+    /// How many there are to be, and of what kind.
+    pub workers: &'a WorkersArgs,
+    /// What goes on with it after an interruption.
+    pub again: String,
 }
 
-fn conduct(run: Run<'_>) -> Result<(), CliError> {
+/// Runs a study to its end and says how long that took.
+pub(super) fn conduct(run: Run<'_>) -> Result<Duration, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (database, name) = (run.database.to_owned(), run.name.clone());
     let started = Instant::now();
     let mut thread = None;
     let outcome = runtime.block_on(drive(run, &mut thread));
@@ -188,7 +228,28 @@ fn conduct(run: Run<'_>) -> Result<(), CliError> {
     // Why the loop ended says more than that it did.
     thread.map_or(Ok(()), coordinator::join)?;
     outcome?;
-    report(&database, &name, started.elapsed())
+    Ok(started.elapsed())
+}
+
+/// Puts a model among the artifacts and records the study that starts from it.
+async fn create(
+    coordinator: &Coordinator,
+    study: NewStudy,
+    model: Option<ModelFile>,
+) -> Result<StudyRecord, CliError> {
+    // Until the study refers to it, it is there only because we hold it.
+    let held = match model {
+        Some(model) => {
+            let artifacts = Arc::clone(coordinator.artifacts());
+            let put = tokio::task::spawn_blocking(move || artifacts.put(&model.artifact(), model.bytes()));
+            let put = put.await.map_err(anyhow::Error::from)?;
+            Some(put.map_err(|error| CliError::Happened { message: error.to_string(), help: None })?)
+        }
+        None => None,
+    };
+    let study = coordinator.create(study).await?;
+    drop(held);
+    Ok(study)
 }
 
 /// What came of a study that has ended.
@@ -230,7 +291,7 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
     let (coordinator, started) = Coordinator::start(run.store, run.database, options)?;
     let thread = thread.insert(started);
     let study = match run.new {
-        Some(study) => coordinator.create(study).await?,
+        Some(study) => create(&coordinator, study, run.model).await?,
         None => coordinator.study(&run.name).await?,
     };
     if study.state == StudyState::Ended {
@@ -251,7 +312,7 @@ async fn drive(run: Run<'_>, thread: &mut Option<LoopThread>) -> Result<(), CliE
 
     let view = open_view(&coordinator, &study, &devices, run.workers.plain).await?;
     let crew = Crew::start(&run.program, &url, token.reveal(), &devices);
-    let watcher = Watcher { coordinator, study, view, crew, signals, thread, database: run.database };
+    let watcher = Watcher { coordinator, study, view, crew, signals, thread, again: run.again };
     let outcome = watcher.watch(events).await;
     server.abort();
     outcome
@@ -278,7 +339,7 @@ struct Watcher<'a> {
     crew: Crew,
     signals: Signals,
     thread: &'a LoopThread,
-    database: &'a Path,
+    again: String,
 }
 
 /// How a run ended.
@@ -298,7 +359,7 @@ impl Watcher<'_> {
         let end = self.until_end(events).await;
         self.view.finish();
         self.crew.end().await;
-        let resume = next::resume(&next::database(self.database), &self.study.name).command;
+        let resume = &self.again;
         match end {
             End::Ended => Ok(()),
             End::Interrupted => Err(CliError::Interrupted { help: format!("go on with: {resume}") }),

@@ -1,5 +1,7 @@
 //! Where a query looks: into a database on this machine, or at a coordinator. The answers are the same.
 
+mod whole;
+
 use foldwise_shared::fleet::WorkerRecord;
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::ledger::Ledger;
@@ -13,6 +15,8 @@ use super::error::CliError;
 use super::remote::Remote;
 use crate::hindsight;
 use crate::store::{Reader, TrialQuery};
+
+pub use self::whole::History;
 
 /// Trials read at a time; all of a study come in pages, so that no page is too large for one message.
 const PAGE: u32 = 1000;

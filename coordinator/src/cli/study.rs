@@ -22,7 +22,7 @@ use crate::store::StoreError;
 /// A wrong study file, an unknown study, or a database or coordinator that does not answer.
 pub fn execute(command: &StudyCommand) -> Result<(), CliError> {
     match command {
-        StudyCommand::Create { file, sets, query } => create(file, sets, query),
+        StudyCommand::Create { file, overlay, query } => create(file, overlay.overrides(), query),
         StudyCommand::List { states, query } => list(states, query),
         StudyCommand::Show(named) => show(named),
         StudyCommand::Pause(named) => steer(named, Steer::Pause),
@@ -50,11 +50,10 @@ pub fn read_file(file: &Path, sets: &[String]) -> Result<(String, StudySpec), Cl
     Ok((text, spec))
 }
 
-fn create(file: &Path, sets: &[String], query: &QueryArgs) -> Result<(), CliError> {
-    let (text, _) = read_file(file, sets)?;
-    let overrides = sets.to_vec();
+fn create(file: &Path, overrides: Vec<String>, query: &QueryArgs) -> Result<(), CliError> {
+    let (text, _) = read_file(file, &overrides)?;
     let study = match Remote::named(&query.source)? {
-        Some(remote) => remote.create(text, overrides)?,
+        Some(remote) => remote.create(text, overrides, None)?,
         None => {
             change(&query.source.database(), Change::Create { text, overrides }).map_err(
                 |error| match error {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldwise_shared::ledger::Ledger;
 use foldwise_shared::record::{StudyRecord, TrialRecord};
-use foldwise_shared::spec::StudySpec;
+use foldwise_shared::spec::{Objective, StudySpec};
 use foldwise_shared::state::TrialState;
 
 use super::next;
@@ -72,6 +72,10 @@ impl Summary<'_> {
         let name = &self.study.name;
         let place = next::database(self.database);
         let mut all = Vec::new();
+        let is_search = self.spec.study.objective == Objective::Training && self.spec.fit.is_none();
+        if is_search && self.study.best.is_some() {
+            all.push(next::fit(&place, name));
+        }
         if let Some(best) = self.study.best {
             all.push(next::best(&place, name));
             all.push(next::curve(&place, name, best.number));

@@ -9,7 +9,7 @@ use foldwise_shared::record::{StudyEvent, StudyRecord};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::state::{StudyState, TrialState};
 
-use super::args::{TrialOrder, WatchArgs};
+use super::args::{SourceArgs, TrialOrder, WatchArgs};
 use super::error::CliError;
 use super::live::{LiveInfo, LiveKind, LiveView};
 use super::remote::{Remote, Watched};
@@ -36,29 +36,45 @@ pub fn execute(args: &WatchArgs) -> Result<(), CliError> {
     }
     let source = Source::open(&args.source)?;
     let name = choose(source.studies()?, args.study.as_deref())?.name;
+    let look = Look { source: &args.source, format: args.output.format, plain: args.plain };
     match source {
-        Source::Server(remote) => at_server(args, *remote, &name),
-        Source::File(reader) => in_file(args, &Source::File(reader), &name),
+        Source::Server(remote) => {
+            let source = until_end(look, *remote, &name)?;
+            end(look, &source, &name)
+        }
+        Source::File(reader) => in_file(look, &Source::File(reader), &name),
     }
 }
 
-fn at_server(args: &WatchArgs, remote: Remote, name: &str) -> Result<(), CliError> {
+/// Where one looks, and how that is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    /// Where.
+    pub source: &'a SourceArgs,
+    /// How; json gives a line an event.
+    pub format: Format,
+    /// Plain lines even on a terminal.
+    pub plain: bool,
+}
+
+/// Shows a study of a coordinator until it has ended, through every loss of the connection; gives back the last one.
+pub(super) fn until_end(look: Look<'_>, remote: Remote, name: &str) -> Result<Source, CliError> {
     let mut source = Source::Server(Box::new(remote));
     loop {
-        let lost = match follow(args, &source, name) {
-            Ok(None) => return end(args, &source, name),
+        let lost = match follow(look, &source, name) {
+            Ok(None) => return Ok(source),
             Ok(Some(lost)) => lost,
             // Between two calls it may go away as well.
             Err(CliError::Happened { message, .. }) => message,
             Err(error) => return Err(error),
         };
         say(&format!("{lost}; calling it until it is back"));
-        source = Source::Server(Box::new(call_again(args)?));
+        source = Source::Server(Box::new(call_again(look)?));
     }
 }
 
 /// Shows what happens until the study has ended, or the coordinator is lost; then why.
-fn follow(args: &WatchArgs, source: &Source, name: &str) -> Result<Option<String>, CliError> {
+fn follow(look: Look<'_>, source: &Source, name: &str) -> Result<Option<String>, CliError> {
     let Source::Server(remote) = source else { return Ok(None) };
     // Watched first, so that nothing falls between the record and the first event.
     let mut watch = remote.watch(name)?;
@@ -66,7 +82,7 @@ fn follow(args: &WatchArgs, source: &Source, name: &str) -> Result<Option<String
     if study.state == StudyState::Ended {
         return Ok(None);
     }
-    let mut view = open(args, source, &study)?;
+    let mut view = open(look, source, &study)?;
     loop {
         match watch.next(MOMENT)? {
             Watched::Nothing => view.tick(),
@@ -85,11 +101,11 @@ fn follow(args: &WatchArgs, source: &Source, name: &str) -> Result<Option<String
     }
 }
 
-fn call_again(args: &WatchArgs) -> Result<Remote, CliError> {
+fn call_again(look: Look<'_>) -> Result<Remote, CliError> {
     let mut pause = Duration::from_millis(200);
     loop {
         std::thread::sleep(pause);
-        match Remote::named(&args.source) {
+        match Remote::named(look.source) {
             Ok(Some(remote)) => return Ok(remote),
             Ok(None) => return Err(CliError::usage("no coordinator is named")),
             Err(CliError::Happened { .. }) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -99,21 +115,21 @@ fn call_again(args: &WatchArgs) -> Result<Remote, CliError> {
 }
 
 /// A database that another process writes: its log is looked at again and again.
-fn in_file(args: &WatchArgs, source: &Source, name: &str) -> Result<(), CliError> {
+fn in_file(look: Look<'_>, source: &Source, name: &str) -> Result<(), CliError> {
     let Source::File(reader) = source else { return Ok(()) };
     let mut seen = reader.last_event()?;
     let study = source.study(name)?;
     if study.state == StudyState::Ended {
-        return end(args, source, name);
+        return end(look, source, name);
     }
-    let mut view = open(args, source, &study)?;
+    let mut view = open(look, source, &study)?;
     loop {
         for (seq, event) in events_since(reader, study.id, seen)? {
             seen = seq;
             view.show(&event)?;
             if is_end(&event) {
                 view.finish();
-                return end(args, source, name);
+                return end(look, source, name);
             }
         }
         view.tick();
@@ -130,8 +146,8 @@ fn is_end(event: &StudyEvent) -> bool {
 }
 
 /// What is said at the end: the best trial, where people read.
-fn end(args: &WatchArgs, source: &Source, name: &str) -> Result<(), CliError> {
-    if args.output.format == Format::Json {
+fn end(look: Look<'_>, source: &Source, name: &str) -> Result<(), CliError> {
+    if look.format == Format::Json {
         return Ok(());
     }
     let studies = source.studies()?;
@@ -155,8 +171,8 @@ enum Shown {
     Live(Box<LiveView>),
 }
 
-fn open(args: &WatchArgs, source: &Source, study: &StudyRecord) -> Result<Shown, CliError> {
-    if args.output.format == Format::Json {
+fn open(look: Look<'_>, source: &Source, study: &StudyRecord) -> Result<Shown, CliError> {
+    if look.format == Format::Json {
         return Ok(Shown::Json);
     }
     let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
@@ -168,7 +184,7 @@ fn open(args: &WatchArgs, source: &Source, study: &StudyRecord) -> Result<Shown,
     let workers =
         source.workers()?.into_iter().filter(|worker| at_work(worker.state)).map(|worker| worker.name);
     let verbose = tracing::enabled!(tracing::Level::INFO);
-    let plain = args.plain || !std::io::stdout().is_terminal();
+    let plain = look.plain || !std::io::stdout().is_terminal();
     let kind = if plain { LiveKind::Lines { verbose } } else { LiveKind::choose(false, verbose) };
     let info = LiveInfo { spec, study: study.clone(), trials, workers: workers.collect() };
     Ok(Shown::Live(Box::new(LiveView::new(info, kind))))

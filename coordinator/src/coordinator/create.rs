@@ -6,7 +6,9 @@ use foldwise_shared::model::check_images;
 use foldwise_shared::spec::{Objective, SpecError, StudySpec, parse, place};
 use foldwise_shared::split::{SplitError, Splits};
 
-use super::DataPaths;
+use super::source::{Sourced, Sources, check_model};
+use super::{DataPaths, StoreError};
+use crate::model_file::ModelFile;
 
 /// Why a study cannot be created.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,9 @@ pub enum CreateError {
     /// The data set cannot be read.
     #[error("failed to read the data set: {0}")]
     Data(DataError),
+    /// The database cannot be asked for the model that the study starts from.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl CreateError {
@@ -47,12 +52,17 @@ impl From<SplitError> for CreateError {
     }
 }
 
-/// Parses a study file, lays the overrides over it, and checks it against its data.
+/// Parses a study file, lays the overrides over it, finds the model that it starts from, and checks it against its data.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn prepare(text: &str, overrides: &[String], locations: &Locations) -> Result<NewStudy, CreateError> {
-    prepare_within(text, overrides, locations, &DataPaths::Anywhere)
+pub fn prepare(
+    text: &str,
+    overrides: &[String],
+    locations: &Locations,
+    sources: &Sources,
+) -> Result<NewStudy, CreateError> {
+    prepare_within(text, overrides, locations, &DataPaths::Anywhere, sources)
 }
 
 /// As [`prepare`], for a study file that came from afar: only certain paths may be its data.
@@ -64,15 +74,18 @@ pub fn prepare_within(
     overrides: &[String],
     locations: &Locations,
     data_paths: &DataPaths,
+    sources: &Sources,
 ) -> Result<NewStudy, CreateError> {
-    let spec = parse(text, overrides)?;
+    let placed = |error: CreateError| match error {
+        CreateError::Spec(error) => place(error, text, overrides).into(),
+        error => error,
+    };
+    let Sourced { spec, model, parent } = sources.resolve(parse(text, overrides)?).map_err(placed)?;
     let allowed = if spec.is_external() { Ok(()) } else { data_paths.check(spec.dataset()) };
     let allowed = allowed.map_err(|message| SpecError::new("data.dataset", message).into());
-    let data = allowed.and_then(|()| examine(&spec, locations)).map_err(|error| match error {
-        CreateError::Spec(error) => place(error, text, overrides).into(),
-        error @ CreateError::Data(_) => error,
-    })?;
-    Ok(NewStudy { spec, spec_text: text.to_owned(), data, parent: None, source: None })
+    let data = allowed.and_then(|()| examine(&spec, locations, model.as_ref())).map_err(placed)?;
+    let source = model.map(|model| model.artifact());
+    Ok(NewStudy { spec, spec_text: text.to_owned(), data, parent, source })
 }
 
 /// A transfer learns to tell classes apart.
@@ -86,7 +99,11 @@ fn check_labels(spec: &StudySpec, dataset: &Dataset) -> Result<(), SpecError> {
     Err(SpecError::new("data.dataset", message))
 }
 
-fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateError> {
+fn examine(
+    spec: &StudySpec,
+    locations: &Locations,
+    model: Option<&ModelFile>,
+) -> Result<DataInfo, CreateError> {
     // The data of an external objective is its own affair.
     if spec.is_external() {
         return Ok(DataInfo::default());
@@ -94,6 +111,10 @@ fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateEr
     let dataset = Dataset::open(spec.dataset(), locations)?;
     let train = dataset.train();
     check_images(spec, train.height(), train.width())?;
+    let (height, width) = (train.height() as u32, train.width() as u32);
+    if let Some(model) = model {
+        check_model(spec, model, height, width)?;
+    }
     check_labels(spec, &dataset)?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
@@ -101,7 +122,7 @@ fn examine(spec: &StudySpec, locations: &Locations) -> Result<DataInfo, CreateEr
         data_digest: dataset.digest().to_owned(),
         splits_digest: splits.digest(),
         images: images as u64,
-        height: train.height() as u32,
-        width: train.width() as u32,
+        height,
+        width,
     })
 }

@@ -11,6 +11,7 @@ mod outage;
 mod publish;
 mod recall;
 mod running;
+mod source;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 pub use self::create::{CreateError, prepare, prepare_within};
 pub use self::data_paths::{DataPaths, DataRootError};
 pub use self::offline::{Change, offline, request_offline};
+pub use self::source::Sources;
 use crate::artifacts::{Artifacts, Janitor};
 use crate::hindsight::HindsightError;
 use crate::metrics::Metrics;

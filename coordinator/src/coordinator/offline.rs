@@ -13,7 +13,7 @@ use foldwise_shared::state::StudyState;
 use tokio::sync::{broadcast, watch};
 
 use super::running::{Outlets, Running};
-use super::{CoordinatorError, Options, find_study, prepare};
+use super::{CoordinatorError, Options, Sources, find_study, prepare};
 use crate::artifacts::{Artifacts, Janitor};
 use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
@@ -48,7 +48,7 @@ pub enum Change {
 pub fn offline(database: &Path, change: Change) -> Result<StudyRecord, CoordinatorError> {
     let (name, event) = match change {
         Change::Create { text, overrides } => {
-            let study = prepare(&text, &overrides, &Locations::from_env())?;
+            let study = prepare(&text, &overrides, &Locations::from_env(), &Sources::of(database))?;
             let name = study.spec.study.name.clone();
             // A reader looks first, so that a refusal finds the database untouched.
             let taken = |reader: Reader| reader.study(&name).is_ok_and(|study| study.is_some());

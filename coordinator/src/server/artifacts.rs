@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use foldwise_engine::scheduler::Event;
 use foldwise_proto::convert::{
-    ArtifactHeader, ArtifactRequest, ArtifactTracker, artifact_header, artifact_header_from,
+    ArtifactHeader, ArtifactRequest, ArtifactTracker, WireError, artifact_header, artifact_header_from,
     artifact_request_from,
 };
+use foldwise_proto::v1::model_chunk;
 use foldwise_proto::{ARTIFACT_PIECE, v1};
 use foldwise_shared::artifact::{Artifact, MODEL, ResultFile, Upload};
-use foldwise_shared::checkpoint::Checkpoint;
+use foldwise_shared::checkpoint::{Checkpoint, is_digest};
 use foldwise_shared::ids::Epoch;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
@@ -21,6 +22,7 @@ use tonic::{Status, Streaming};
 use super::status;
 use crate::artifacts::{ArtifactError, Artifacts, Incoming};
 use crate::coordinator::{Coordinator, find_study_id};
+use crate::model_file::ModelFile;
 use crate::store::Reader;
 
 /// Pieces that are read ahead of a worker that takes its time.
@@ -32,7 +34,7 @@ static TRANSFERS: Semaphore = Semaphore::const_new(64);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The next piece, if it comes in time.
-async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::ArtifactChunk>, Status> {
+async fn next<T>(chunks: &mut Streaming<T>) -> Result<Option<T>, Status> {
     let chunk = tokio::time::timeout(PATIENCE, chunks.message()).await;
     chunk.unwrap_or_else(|_| Err(status::late_piece(PATIENCE))).map_err(status::from_sender)
 }
@@ -169,30 +171,72 @@ fn send_pieces(mut file: File, digest: String, mut send: impl FnMut(Result<Vec<u
     }
 }
 
-/// A result of a study, or the model that it starts from, for a person.
-pub(super) async fn get_result(
+/// Stores a model that somebody brings, for a study that is to start from it. What is none does not stay.
+pub(super) async fn put_model(
     coordinator: &Coordinator,
-    request: v1::GetResultRequest,
-) -> Result<ReceiverStream<Result<v1::ResultChunk, Status>>, Status> {
-    let v1::GetResultRequest { study: name, digest } = request;
-    let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
-    let wanted = digest.clone();
-    let found = coordinator.read(move |reader| {
-        let study = find_study_id(reader, &name)?;
-        Ok(reader.result_of(study, &wanted)?.ok_or(name))
-    });
-    let recorded = found.await.map_err(status::from_coordinator)?;
-    let recorded = recorded.map_err(|name| {
-        let message = format!("study `{name}` has no result with the digest {digest:?}");
-        status::from_artifact(ArtifactError::NotThere(message))
-    })?;
+    mut chunks: Streaming<v1::ModelChunk>,
+) -> Result<(), Status> {
+    let _place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
+    let first = next(&mut chunks).await?.and_then(|chunk| chunk.part);
+    let Some(model_chunk::Part::Header(v1::ModelHeader { digest, bytes })) = first else {
+        return Err(status::from_wire(&WireError::Missing("header")));
+    };
     let artifacts = coordinator.artifacts().clone();
+    let wanted = digest.clone();
+    let mut incoming = blocking(move || artifacts.receive(&wanted, bytes)).await?;
+    let mut tracker = ArtifactTracker::new(bytes);
+    while let Some(chunk) = next(&mut chunks).await? {
+        let part = match chunk.part {
+            Some(model_chunk::Part::Data(data)) => Some(v1::artifact_chunk::Part::Data(data)),
+            Some(model_chunk::Part::Header(_)) => Some(v1::artifact_chunk::Part::Header(Default::default())),
+            None => None,
+        };
+        let piece = tracker.take(v1::ArtifactChunk { part }).map_err(|error| status::from_wire(&error))?;
+        incoming = blocking(move || write(incoming, &piece)).await?;
+    }
+    tracker.finish().map_err(|error| status::from_wire(&error))?;
+    let artifacts = coordinator.artifacts().clone();
+    blocking(move || {
+        let arrived = incoming.finish()?;
+        let mut content = Vec::new();
+        let (mut file, _) = artifacts.open(&digest)?;
+        let read = file.read_to_end(&mut content);
+        let known = read
+            .map_err(|error| error.to_string())
+            .and_then(|_| ModelFile::read(content).map(drop).map_err(|error| error.to_string()));
+        if let Err(problem) = known {
+            arrived.withdraw();
+            return Err(ArtifactError::NoModel(problem));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Any artifact of a study but a checkpoint, for whoever may look at it.
+pub(super) async fn fetch(
+    coordinator: &Coordinator,
+    study: String,
+    digest: String,
+) -> Result<ReceiverStream<Result<v1::ArtifactPiece, Status>>, Status> {
+    if !is_digest(&digest) {
+        return Err(status::from_artifact(ArtifactError::NoDigest));
+    }
+    let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
+    let (name, wanted) = (study.clone(), digest.clone());
+    let recorded = coordinator.read(move |reader| {
+        let study = find_study_id(reader, &name)?;
+        Ok(reader.artifact_bytes(study, &wanted)?)
+    });
+    let recorded = recorded.await.map_err(status::from_coordinator)?;
+    let bytes = recorded.ok_or_else(|| status::no_artifact(&study, &digest))?;
+    let (artifacts, recorded) = (coordinator.artifacts().clone(), Artifact { digest: digest.clone(), bytes });
     let file = blocking(move || open(&artifacts, recorded)).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     spawn_blocking(move || {
         let _place = place;
         send_pieces(file, digest, |piece| {
-            sender.blocking_send(piece.map(|data| v1::ResultChunk { data })).is_ok()
+            sender.blocking_send(piece.map(|data| v1::ArtifactPiece { data })).is_ok()
         });
     });
     Ok(ReceiverStream::new(receiver))

@@ -52,9 +52,10 @@ pub(super) fn from_wire(error: &WireError) -> Status {
 /// What goes wrong with an artifact: whether to send it again, to wait, or to let it be.
 pub(super) fn from_artifact(error: ArtifactError) -> Status {
     let code = match &error {
-        ArtifactError::NoDigest | ArtifactError::TooLarge { .. } | ArtifactError::Wire(_) => {
-            Code::InvalidArgument
-        }
+        ArtifactError::NoDigest
+        | ArtifactError::NoModel(_)
+        | ArtifactError::TooLarge { .. }
+        | ArtifactError::Wire(_) => Code::InvalidArgument,
         ArtifactError::Digest { .. } | ArtifactError::Length { .. } => Code::DataLoss,
         ArtifactError::Folder { .. } | ArtifactError::Unwritable { .. } => Code::ResourceExhausted,
         ArtifactError::NotThere(_) => Code::NotFound,
@@ -78,6 +79,11 @@ pub(super) fn wrong_word(field: &str, error: impl std::fmt::Display) -> Status {
 /// No trial of that number.
 pub(super) fn no_trial(study: &str, number: u32) -> Status {
     Status::new(Code::NotFound, format!("the study `{study}` has no trial {number}"))
+}
+
+/// The study has no such artifact.
+pub(super) fn no_artifact(study: &str, digest: &str) -> Status {
+    Status::new(Code::NotFound, format!("the study `{study}` has no artifact {digest}"))
 }
 
 /// A stream that does not begin with a hello.

@@ -16,11 +16,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{artifacts, status};
 use crate::coordinator::{
-    Coordinator, CoordinatorError, DataPaths, find_study, find_study_id, prepare_within,
+    Coordinator, CoordinatorError, DataPaths, Sources, find_study, find_study_id, prepare_within,
 };
 use crate::hindsight;
 use crate::store::{TrialQuery, TrialSort};
@@ -107,17 +107,17 @@ impl Studies {
 #[tonic::async_trait]
 impl StudyService for Studies {
     type GetCurveStream = Events<v1::CurveChunk>;
-    type GetResultStream = Events<v1::ResultChunk>;
+    type FetchArtifactStream = Events<v1::ArtifactPiece>;
     type WatchStudyStream = Events<v1::StudyEvent>;
 
     async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::Study> {
         let request = request.into_inner();
         at_most("spec", request.spec.len(), SPEC_BYTES, "bytes")?;
         at_most("overrides", request.overrides.len(), OVERRIDES, "settings")?;
-        let data_paths = self.data_paths.clone();
+        let (data_paths, sources) = (self.data_paths.clone(), Sources::of(&self.coordinator.database()));
         let v1::CreateStudyRequest { spec, overrides, parent } = request;
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare_within(&spec, &overrides, &Locations::from_env(), &data_paths)
+            prepare_within(&spec, &overrides, &Locations::from_env(), &data_paths, &sources)
         });
         let study = prepared.await.map_err(|_| status::from_coordinator(CoordinatorError::Closed))?;
         let mut study = study.map_err(|error| status::from_coordinator(error.into()))?;
@@ -318,24 +318,55 @@ impl StudyService for Studies {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn list_results(
-        &self,
-        request: Request<v1::ListResultsRequest>,
-    ) -> Answer<v1::ListResultsResponse> {
-        let v1::ListResultsRequest { study, kind } = request.into_inner();
-        let results = self.coordinator.read(move |reader| {
-            let study = find_study_id(reader, &study)?;
-            Ok(reader.results(study, Some(kind.as_str()).filter(|kind| !kind.is_empty()))?)
+    async fn list_children(&self, request: Request<v1::StudyRequest>) -> Answer<v1::ListStudiesResponse> {
+        let name = request.into_inner().name;
+        let read = self.coordinator.read(move |reader| {
+            let names = reader.children(find_study_id(reader, &name)?)?;
+            let studies = names.iter().map(|name| reader.study(name)).collect::<Result<Vec<_>, _>>()?;
+            Ok(studies.into_iter().flatten().map(v1::Study::from).collect())
         });
-        let results = results.await.map_err(status::from_coordinator)?;
-        Ok(Response::new(v1::ListResultsResponse {
-            results: results.into_iter().map(v1::Result::from).collect(),
-        }))
+        let studies = read.await.map_err(status::from_coordinator)?;
+        Ok(Response::new(v1::ListStudiesResponse { studies }))
     }
 
-    async fn get_result(&self, request: Request<v1::GetResultRequest>) -> Answer<Self::GetResultStream> {
-        let pieces = artifacts::get_result(&self.coordinator, request.into_inner()).await?;
+    async fn list_artifacts(
+        &self,
+        request: Request<v1::ListArtifactsRequest>,
+    ) -> Answer<v1::ListArtifactsResponse> {
+        let v1::ListArtifactsRequest { study: name, limit, offset } = request.into_inner();
+        let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
+        let read = self.coordinator.read(move |reader| {
+            let study = find_study_id(reader, &name)?;
+            Ok(reader.artifacts(study, limit, offset)?)
+        });
+        let artifacts = read.await.map_err(status::from_coordinator)?;
+        let artifacts = artifacts.into_iter().map(v1::Artifact::from).collect();
+        Ok(Response::new(v1::ListArtifactsResponse { artifacts }))
+    }
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<v1::FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
+        let v1::FetchArtifactRequest { study: name, digest } = request.into_inner();
+        let pieces = artifacts::fetch(&self.coordinator, name, digest).await?;
         Ok(Response::new(Box::pin(pieces)))
+    }
+
+    async fn get_metrics(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::GetMetricsResponse> {
+        let v1::GetTrialRequest { study: name, number } = request.into_inner();
+        let read = self.coordinator.read(move |reader| {
+            let study = find_study_id(reader, &name)?;
+            Ok(reader.metrics(study, TrialNumber(number))?)
+        });
+        let metrics = read.await.map_err(status::from_coordinator)?;
+        let metrics = metrics.into_iter().map(v1::Metric::from).collect();
+        Ok(Response::new(v1::GetMetricsResponse { metrics }))
+    }
+
+    async fn put_model(&self, request: Request<Streaming<v1::ModelChunk>>) -> Answer<v1::ModelStored> {
+        artifacts::put_model(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(v1::ModelStored {}))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Answer<v1::AskResponse> {

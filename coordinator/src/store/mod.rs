@@ -25,6 +25,7 @@ mod fleet;
 mod ledger;
 mod query;
 mod recording;
+mod report;
 
 #[cfg(test)]
 mod tests;

@@ -91,7 +91,7 @@ pub struct Reader {
 }
 
 /// True for the live rows of `epoch AS e`; the view `curve` says the same.
-const LIVE: &str = "NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial_id = e.trial_id \
+pub(super) const LIVE: &str = "NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial_id = e.trial_id \
     AND newer.fold = e.fold AND newer.attempt > e.attempt AND newer.start_epoch < e.epoch)";
 
 impl Reader {
@@ -104,6 +104,11 @@ impl Reader {
             Err(StoreError::Older { .. } | StoreError::Interrupted { .. }) => Store::open(path)?.reader(),
             other => other,
         }
+    }
+
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens a database that is there.
@@ -491,7 +496,7 @@ fn decision_record(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {
     })
 }
 
-fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
+pub(super) fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
     Ok(AttemptRecord {
         fold: FoldIndex(row.get(0)?),
         attempt: Attempt(row.get(1)?),

@@ -4,14 +4,16 @@
 use std::fmt::{Debug, Display};
 
 use foldwise_proto::convert::{
-    add_request, added, attempt_key, attempt_key_from, failure, failure_from, params, params_from,
-    tell_request, told,
+    add_request, added, artifact_header, artifact_header_from, artifact_request, artifact_request_from,
+    attempt_key, attempt_key_from, check_name, failure, failure_from, metrics_from, params, params_from,
+    tell_request, told, value, value_from,
 };
 use foldwise_proto::v1;
 use foldwise_shared::external::{Asked, TrialNow, TrialReport};
 use foldwise_shared::ids::{LeaseId, TrialNumber};
 use foldwise_shared::record::{
-    DecisionRecord, EpochRecord, Explanation, FoldRecord, ReplayRecord, StudyEvent, StudyRecord, TrialRecord,
+    DecisionRecord, EpochRecord, Explanation, FoldRecord, Metrics, ReplayRecord, StudyEvent, StudyRecord,
+    TrialRecord,
 };
 use prost::Message;
 
@@ -52,6 +54,12 @@ pub fn check(bytes: &[u8]) {
         26 => plain::<v1::GetTrialResponse>(bytes),
         27 => plain::<v1::ReplayStudyResponse>(bytes),
         28 => plain::<v1::CurveChunk>(bytes),
+        // Results.
+        29 => artifact(bytes),
+        30 => artifact_wanted(bytes),
+        31 => plain::<v1::ListArtifactsResponse>(bytes),
+        32 => plain::<v1::ListArtifactsRequest>(bytes),
+        33 => plain::<v1::FetchArtifactRequest>(bytes),
         _ => {}
     }
 }
@@ -90,7 +98,22 @@ fn from_worker(bytes: &[u8]) {
     use v1::from_worker::Message as From;
     match decoded::<v1::FromWorker>(bytes).and_then(|wire| wire.message) {
         Some(From::Hello(hello)) => hello.held.into_iter().for_each(|held| key(held.key)),
-        Some(From::Epoch(epoch)) => key(epoch.key),
+        Some(From::Epoch(epoch)) => {
+            key(epoch.key);
+            metrics(epoch.metrics);
+        }
+        Some(From::Derived(derived)) => {
+            key(derived.key);
+            named(&derived.name);
+            match value_from(derived.value) {
+                Ok(ours) => same(&value_from(Some(value(&ours))).ok(), &Some(ours)),
+                Err(error) => in_words(&error),
+            }
+        }
+        Some(From::Phase(phase)) => {
+            key(phase.key);
+            named(&phase.name);
+        }
         Some(From::Finished(finished)) => key(finished.key),
         Some(From::Declined(declined)) => key(declined.key),
         Some(From::Failed(failed)) => {
@@ -117,6 +140,41 @@ fn to_worker(bytes: &[u8]) {
             }
         }
         _ => {}
+    }
+}
+
+/// The header of an artifact, or a piece of one.
+fn artifact(bytes: &[u8]) {
+    let Some(wire) = decoded::<v1::ArtifactChunk>(bytes) else { return };
+    match artifact_header_from(Some(wire)) {
+        Ok(ours) => {
+            same(&artifact_header_from(Some(artifact_header(ours.clone()))).ok(), &Some(ours));
+        }
+        Err(error) => in_words(&error),
+    }
+}
+
+fn artifact_wanted(bytes: &[u8]) {
+    let Some(wire) = decoded::<v1::ArtifactRequest>(bytes) else { return };
+    match artifact_request_from(wire) {
+        Ok(ours) => same(&artifact_request_from(artifact_request(ours.clone())).ok(), &Some(ours)),
+        Err(error) => in_words(&error),
+    }
+}
+
+fn metrics(wire: Metrics) {
+    match metrics_from(wire) {
+        Ok(ours) => {
+            assert!(ours.values().all(|value| value.is_finite()));
+            same(&metrics_from(ours.clone()).ok(), &Some(ours));
+        }
+        Err(error) => in_words(&error),
+    }
+}
+
+fn named(name: &str) {
+    if let Err(error) = check_name("name", name) {
+        in_words(&error);
     }
 }
 

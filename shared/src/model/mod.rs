@@ -4,12 +4,14 @@
 mod setting;
 mod shape;
 mod trial;
+mod weights;
 mod words;
 
 pub use self::setting::{Default, FIND, Kind, Setting};
 pub use self::shape::{ConvShape, Layer, layers};
 pub(crate) use self::trial::check_networks;
 pub use self::trial::{ModelSettings, TrialSettings, check_images};
+pub use self::weights::{Weight, weights};
 pub use self::words::{Activation, LearningRate, Network, Optimizer, Schedule};
 
 use crate::spec::{Objective, StudySpec};

@@ -22,7 +22,9 @@ impl SpecError {
 
 impl std::fmt::Display for SpecError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(set) = &self.set {
+        if let Some(size) = self.set.as_ref().and_then(|set| set.strip_prefix("size=")) {
+            write!(f, "--size {size}: ")?;
+        } else if let Some(set) = &self.set {
             write!(f, "--set {set}: ")?;
         } else if let Some(line) = self.line {
             write!(f, "line {line}: ")?;

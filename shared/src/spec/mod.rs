@@ -4,6 +4,7 @@ mod corruption;
 mod diff;
 mod error;
 mod extend;
+mod fit;
 mod fitted;
 mod model;
 mod parse;
@@ -23,6 +24,7 @@ pub use self::corruption::{Corruption, CorruptionSection, Erasing, Flip, Gaussia
 pub use self::diff::{Difference, differences};
 pub use self::error::SpecError;
 pub use self::extend::Extension;
+pub use self::fit::{FitOn, FitOptions, check_params, evaluation_of, fit_of};
 pub use self::fitted::{EvaluateSection, FitSection, SourceSection};
 pub use self::model::{EarlyStopping, ModelSection, TrainSection};
 pub use self::parse::{parse, place};

@@ -476,6 +476,8 @@ fn a_whole_network_is_searched() {
     assert_eq!(check_images(&spec, 28, 28), Ok(()));
     let error = check_images(&spec, 28, 4).expect_err("4 columns").to_string();
     assert!(error.contains("space.convolutions") && error.contains("convolution 3"), "{error}");
+    let error = check_images(&spec, 9, 9).expect_err("1 pixel").to_string();
+    assert!(error.contains("space.instance_norm") && error.contains("a single pixel"), "{error}");
 }
 
 #[test]

@@ -68,7 +68,9 @@ fn check_name(name: &str) -> Result<(), SpecError> {
 
 fn check_data(spec: &StudySpec) -> Result<(), SpecError> {
     let data = &spec.data;
-    if spec.dataset().trim().is_empty() {
+    // What such a study does not say of its data is that of its source.
+    let awaits = spec.awaits_source();
+    if spec.dataset().trim().is_empty() && !(awaits && data.dataset.is_none()) {
         let what = if data.dataset.is_some() { "it is empty" } else { "it is missing" };
         return error(
             "data.dataset",
@@ -87,7 +89,9 @@ fn check_data(spec: &StudySpec) -> Result<(), SpecError> {
             "nothing is held out; use at least 1 image (only a fit is trained on all of them)",
         ),
         (Some(_), Some(_)) => error("data.holdout", "give either `folds` or `holdout`, not both"),
-        (None, None) => error("data", "give `folds = k` for cross-validation or `holdout = n` for one split"),
+        (None, None) if !awaits => {
+            error("data", "give `folds = k` for cross-validation or `holdout = n` for one split")
+        }
         _ => Ok(()),
     }?;
     if data.limit == Some(0) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::StopperState;
 use super::optimizer::OptimizerState;
 use crate::model::ParameterSpec;
-use crate::tensors::{bytes_of, check_offsets, read_values, shape, split};
+use crate::tensors::{Named, bytes_of, check_offsets, read_values, shape, split};
 
 /// The version of the file; another one is refused.
 const VERSION: u32 = 1;
@@ -98,7 +98,7 @@ impl Checkpoint {
             .buffers
             .iter()
             .map(|(name, values)| (format!("{OPTIMIZER}{name}"), vec![values.len()], bytes_of(values)));
-        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = buffers.collect();
+        let mut tensors: Vec<Named> = buffers.collect();
         for (prefix, values) in [(WEIGHTS, &self.weights), (BEST, &self.best.weights)] {
             tensors.extend(split(prefix, values, specs).map_err(CheckpointError)?);
         }

@@ -23,14 +23,19 @@ impl Scheduler {
         open
     }
 
-    pub(super) fn epoch(&mut self, session: SessionId, key: AttemptKey, report: EpochReport) {
-        if self.sessions.get(&session).is_some_and(|incarnation| self.is_stuck(incarnation, key)) {
-            // It lives after all. Told that it is dead it would not say when it ends, and its slot would never be free.
+    /// Tells a worker to stop an attempt that was taken from it because it made no progress, if this is one: it lives after
+    /// all. Told that it is dead it would not say when it ends, and its slot would never be free.
+    pub(super) fn stops_stuck(&mut self, session: SessionId, key: AttemptKey) -> bool {
+        let stuck = self.sessions.get(&session).is_some_and(|incarnation| self.is_stuck(incarnation, key));
+        if stuck {
             self.heard(session);
             self.send(session, ToWorker::Stop { key, after_epoch: false });
-            return;
         }
-        if !self.is_open(session, key) {
+        stuck
+    }
+
+    pub(super) fn epoch(&mut self, session: SessionId, key: AttemptKey, report: EpochReport) {
+        if self.stops_stuck(session, key) || !self.is_open(session, key) {
             return;
         }
         let Some(study) = self.studies.get_mut(&key.study) else { return };

@@ -34,7 +34,7 @@ pub(super) fn without_derived(spec: &StudySpec, mut params: Params) -> Params {
 impl Scheduler {
     /// An attempt found a param. The first value that comes stays, whoever says something else later.
     pub(super) fn derived(&mut self, session: SessionId, key: AttemptKey, name: String, value: ParamValue) {
-        if !self.is_open(session, key) {
+        if self.stops_stuck(session, key) || !self.is_open(session, key) {
             return;
         }
         let Some(study) = self.studies.get_mut(&key.study) else { return };

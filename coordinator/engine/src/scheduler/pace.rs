@@ -118,7 +118,7 @@ impl Scheduler {
 
     /// An attempt begins something long that is no epoch.
     pub(super) fn phase(&mut self, session: SessionId, key: AttemptKey, name: String) {
-        if !self.is_open(session, key) {
+        if self.stops_stuck(session, key) || !self.is_open(session, key) {
             return;
         }
         let now = self.now;

@@ -16,6 +16,8 @@ pub enum BenchCommand {
     Search(BenchSearchArgs),
     /// Time one suggestion.
     Suggest(BenchSuggestArgs),
+    /// Time the importance of params over trials from a file.
+    Importance(BenchImportanceArgs),
     /// Put a coordinator under many workers.
     Load(BenchLoadArgs),
     /// Time a restart on a large database, until the first lease.
@@ -103,6 +105,22 @@ pub struct BenchSuggestArgs {
     /// How to write the answer.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `foldwise bench importance`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The file is JSON: { \"columns\": [{ \"values\": [...], \"categories\": N }, ...], \"targets\": [...] }, with values from 0 to 1, or
+the index of a category where \"categories\" is there. The answer is JSON, too. `deploy/bench/optuna_importance.py` writes such a
+file and gives the same trials to Optuna.")]
+pub struct BenchImportanceArgs {
+    /// The trials.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How often it is done; the middle of the times counts.
+    #[arg(long, value_name = "N", env = "FOLDWISE_BENCH_RUNS", default_value = "3")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub runs: u32,
 }
 
 /// `foldwise bench load`

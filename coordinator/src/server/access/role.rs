@@ -88,6 +88,7 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/StopStudy", Role::Writer),
     ("/foldwise.v1.WorkerService/PutArtifact", Role::Worker),
     ("/foldwise.v1.WorkerService/GetArtifact", Role::Worker),
+    ("/foldwise.v1.StudyService/PutModel", Role::Writer),
     ("/foldwise.v1.StudyService/ExtendStudy", Role::Writer),
     ("/foldwise.v1.StudyService/DeleteStudy", Role::Writer),
     ("/foldwise.v1.StudyService/RetryTrial", Role::Writer),
@@ -101,8 +102,6 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/ExplainTrial", Role::Reader),
     ("/foldwise.v1.StudyService/ReplayStudy", Role::Reader),
     ("/foldwise.v1.StudyService/GetCurve", Role::Reader),
-    ("/foldwise.v1.StudyService/ListResults", Role::Reader),
-    ("/foldwise.v1.StudyService/GetResult", Role::Reader),
     ("/foldwise.v1.StudyService/Ask", Role::Writer),
     ("/foldwise.v1.StudyService/Report", Role::Writer),
     ("/foldwise.v1.StudyService/Tell", Role::Writer),
@@ -110,6 +109,10 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/AddTrial", Role::Writer),
     ("/foldwise.v1.StudyService/EnqueueTrial", Role::Writer),
     ("/foldwise.v1.StudyService/WatchStudy", Role::Reader),
+    ("/foldwise.v1.StudyService/ListChildren", Role::Reader),
+    ("/foldwise.v1.StudyService/ListArtifacts", Role::Reader),
+    ("/foldwise.v1.StudyService/FetchArtifact", Role::Reader),
+    ("/foldwise.v1.StudyService/GetMetrics", Role::Reader),
 ];
 
 /// What is served beside our services: whole services, and pages for plain HTTP.
@@ -180,7 +183,7 @@ mod tests {
     fn what_only_looks_is_open_to_readers_and_nothing_else_is() {
         for path in methods(FILE_DESCRIPTORS) {
             let (_, name) = path.rsplit_once('/').expect("a path");
-            let looks = ["Get", "List", "Explain", "Replay", "Watch", "Export"];
+            let looks = ["Get", "List", "Explain", "Replay", "Watch", "Export", "Fetch"];
             let looks = looks.iter().any(|word| name.starts_with(word));
             let wanted = match path.contains("WorkerService") {
                 true => Role::Worker,

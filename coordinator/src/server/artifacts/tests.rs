@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foldwise_engine::scheduler::{DataInfo, EpochReport, NewStudy, ToWorker, WorkerInfo};
 use foldwise_proto::v1::artifact_chunk::Part;
+use foldwise_proto::v1::study_service_client::StudyServiceClient;
 use foldwise_proto::v1::worker_service_client::WorkerServiceClient;
 use foldwise_shared::ids::{AttemptKey, SessionId};
 use foldwise_shared::spec::parse;
@@ -20,6 +21,8 @@ use super::*;
 use crate::coordinator::{LoopThread, Options};
 use crate::server::Security;
 use crate::store::{Reader, Store};
+
+mod models;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -52,6 +55,17 @@ async fn assigned(told: &mut UnboundedReceiver<ToWorker>) -> (AttemptKey, Option
     }
 }
 
+/// A study of one trial with one fold.
+const SPEC: &str = r#"
+version = 1
+study = { name = "s", seed = 3 }
+data = { dataset = "mnist", holdout = 10 }
+model = { network = "lab", latent_dim = 2 }
+train = { epochs = 9 }
+space = { learning_rate = { float = [1e-4, 1e-2], log = true } }
+budget = { trials = 1 }
+"#;
+
 impl Served {
     /// A study with one fold, and the worker `i` that trains it.
     async fn start(options: Options) -> (Self, AttemptKey) {
@@ -59,15 +73,7 @@ impl Served {
         let database = folder.path().join("a.db");
         let store = Store::open(&database).expect("a database");
         let (coordinator, _thread) = Coordinator::start(store, &database, options).expect("a loop");
-        let text = r#"
-            version = 1
-            study = { name = "s", seed = 3 }
-            data = { dataset = "mnist", holdout = 10 }
-            model = { network = "lab", latent_dim = 2 }
-            train = { epochs = 9 }
-            space = { learning_rate = { float = [1e-4, 1e-2], log = true } }
-            budget = { trials = 1 }
-        "#;
+        let text = SPEC;
         let spec = parse(text, &[]).expect("a study file");
         let data = DataInfo { images: 20, height: 28, width: 28, ..DataInfo::default() };
         coordinator
@@ -137,6 +143,25 @@ fn header(key: AttemptKey, epoch: u32, content: &[u8]) -> v1::ArtifactHeader {
     let chunk = artifact_header(ArtifactHeader { incarnation: "i".into(), key, upload });
     let Some(Part::Header(header)) = chunk.part else { panic!("a header") };
     header
+}
+
+fn result_header(key: AttemptKey, kind: &str, epoch: Option<u32>, content: &[u8]) -> v1::ArtifactHeader {
+    let file = Artifact { digest: digest(content), bytes: content.len() as u64 };
+    let upload = Upload::Result(ResultFile { kind: kind.into(), epoch: epoch.map(Epoch), file });
+    let chunk = artifact_header(ArtifactHeader { incarnation: "i".into(), key, upload });
+    let Some(Part::Header(header)) = chunk.part else { panic!("a header") };
+    header
+}
+
+async fn result(served: &Served, study: &str, digest: &str) -> Result<Vec<u8>, Status> {
+    let mut client = StudyServiceClient::connect(format!("http://{}", served.address)).await.expect("served");
+    let request = v1::FetchArtifactRequest { study: study.into(), digest: digest.into() };
+    let mut chunks = client.fetch_artifact(request).await?.into_inner();
+    let mut content = Vec::new();
+    while let Some(chunk) = chunks.message().await? {
+        content.extend(chunk.data);
+    }
+    Ok(content)
 }
 
 async fn send(served: &Served, header: v1::ArtifactHeader, content: &[u8]) -> Result<(), Status> {
@@ -217,6 +242,115 @@ async fn a_checkpoint_is_stored_replaced_and_given_to_whoever_goes_on() {
     let done = Event::Finished { session: SessionId(2), key: next, stopped: true };
     served.coordinator.tell(done).await.expect("it runs");
     served.until_files(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_stored_listed_and_read_and_go_with_their_study() {
+    let options = Options { max_artifact: Some(1 << 20), ..Options::default() };
+    let (mut served, key) = Served::start(options).await;
+    let (first, second, model) = (content(1), content(2), content(3));
+    // Before any epoch there is none after it.
+    let early = send(&served, result_header(key, "reconstruction", Some(1), &first), &first).await;
+    refused(early, Code::OutOfRange, "0 epochs are recorded");
+    served.until_files(&[]).await;
+    served.report(key, 1).await;
+    send(&served, result_header(key, "reconstruction", Some(1), &first), &first).await.expect("stored");
+    send(&served, result_header(key, "model", None, &model), &model).await.expect("stored");
+    // A newer one takes the place of the one before, whose file goes.
+    send(&served, result_header(key, "reconstruction", Some(1), &second), &second).await.expect("stored");
+    let mut both = [digest(&second), digest(&model)];
+    both.sort();
+    served.until_files(&both.each_ref().map(String::as_str)).await;
+    for (header, code, words) in [
+        (
+            v1::ArtifactHeader { kind: "../x".into(), ..result_header(key, "model", None, &first) },
+            Code::InvalidArgument,
+            "no kind of result",
+        ),
+        (
+            v1::ArtifactHeader { kind: "source".into(), ..result_header(key, "model", None, &first) },
+            Code::InvalidArgument,
+            "no kind of result",
+        ),
+        (
+            v1::ArtifactHeader { incarnation: "j".into(), ..result_header(key, "model", None, &first) },
+            Code::Aborted,
+            "another worker has it",
+        ),
+        (
+            v1::ArtifactHeader { bytes: 2 << 20, ..result_header(key, "model", None, &first) },
+            Code::InvalidArgument,
+            "at most 1048576",
+        ),
+    ] {
+        refused(send(&served, header, &first).await, code, words);
+    }
+
+    let mut client = StudyServiceClient::connect(format!("http://{}", served.address)).await.expect("served");
+    let request = v1::ListArtifactsRequest { study: "s".into(), limit: 0, offset: 0 };
+    let listed = client.list_artifacts(request).await.expect("listed").into_inner().artifacts;
+    let listed: Vec<_> =
+        listed.iter().map(|row| (row.kind.as_str(), row.epoch, row.digest.clone())).collect();
+    assert_eq!(listed, [("model", None, digest(&model)), ("reconstruction", Some(1), digest(&second))]);
+    assert_eq!(result(&served, "s", &digest(&model)).await.expect("given"), model);
+    refused(result(&served, "s", &digest(&first)).await, Code::NotFound, "has no artifact");
+    refused(result(&served, "s", "../a.db").await, Code::InvalidArgument, "64 lower-case");
+    refused(result(&served, "t", &digest(&model)).await, Code::NotFound, "no study named `t`");
+    // It is no checkpoint, and no worker gets it as one.
+    refused(get(&served, "i", key, &digest(&model)).await, Code::Aborted, "no running attempt");
+
+    // They outlive their fold and their study's end, and go with the study.
+    let study = served.coordinator.study("s").await.expect("there").id;
+    served.coordinator.tell(Event::StopStudy(study)).await.expect("it runs");
+    let done = Event::Finished { session: SessionId(1), key, stopped: true };
+    served.coordinator.tell(done).await.expect("it runs");
+    assert_eq!(result(&served, "s", &digest(&model)).await.expect("given"), model);
+    let late = send(&served, result_header(key, "model", None, &first), &first).await;
+    refused(late, Code::Aborted, "another worker has it");
+    served.until_files(&both.each_ref().map(String::as_str)).await;
+    let delete = Event::DeleteStudy { study, force: false, artifacts: Vec::new() };
+    served.coordinator.request(delete).await.expect("deleted");
+    served.until_files(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_a_study_starts_from_is_its_workers_to_have_and_stays() {
+    let (mut served, key) = Served::start(Options::default()).await;
+    let model = content(3);
+    let named = digest(&model);
+    send(&served, result_header(key, "model", None, &model), &model).await.expect("stored");
+    let fit = served.coordinator.study("s").await.expect("there").id;
+    served.coordinator.tell(Event::StopStudy(fit)).await.expect("it runs");
+    let done = Event::Finished { session: SessionId(1), key, stopped: true };
+    served.coordinator.tell(done).await.expect("it runs");
+
+    let text = SPEC.replace("name = \"s\"", "name = \"t\"");
+    let spec = parse(&text, &[]).expect("a study file");
+    let data = DataInfo { images: 20, height: 28, width: 28, ..DataInfo::default() };
+    let source = Some(Artifact { digest: named.clone(), bytes: model.len() as u64 });
+    let study = NewStudy { spec, spec_text: text, data, parent: Some(fit), source };
+    let created = served.coordinator.create(study.clone()).await.expect("created");
+    assert_eq!(created.parent.as_deref(), Some("s"));
+    let (next, _) = assigned(&mut served.told).await;
+    assert_eq!(next.study, created.id);
+    assert_eq!(get(&served, "i", next, &named).await.expect("given"), model);
+    refused(get(&served, "j", next, &named).await, Code::Aborted, "no running attempt");
+    refused(get(&served, "i", key, &named).await, Code::Aborted, "no running attempt");
+    refused(get(&served, "i", next, &digest(b"other")).await, Code::Aborted, "no running attempt");
+
+    // The study that it came from goes, and its model stays for as long as somebody starts from it.
+    let delete = |study| Event::DeleteStudy { study, force: true, artifacts: Vec::new() };
+    served.coordinator.request(delete(fit)).await.expect("deleted");
+    let orphan = served.coordinator.study("t").await.expect("there");
+    assert_eq!(orphan.parent, None);
+    assert_eq!(get(&served, "i", next, &named).await.expect("given"), model);
+    assert_eq!(result(&served, "t", &named).await.expect("given"), model);
+    served.until_files(&[&named]).await;
+    served.coordinator.request(delete(created.id)).await.expect("deleted");
+    served.until_files(&[]).await;
+    let gone = NewStudy { parent: Some(created.id), ..study };
+    let error = served.coordinator.create(gone).await.expect_err("its parent is gone").to_string();
+    assert!(error.contains("there is no study"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

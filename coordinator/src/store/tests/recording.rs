@@ -129,7 +129,7 @@ impl<'a> Lead<'a> {
                 validation_loss,
                 learning_rate: 0.1,
                 seconds: 1.0,
-                metrics: Metrics::new(),
+                metrics: Default::default(),
             };
             return Event::Epoch { session, key, report };
         };

@@ -138,6 +138,17 @@ impl Coordinator {
         self.shelf().stored.iter().map(|(trial, epoch, _)| (*trial, *epoch)).collect()
     }
 
+    /// Waits until so many results are stored; gives their kinds and epochs.
+    pub async fn results(&self, count: usize) -> Vec<(String, Option<u32>)> {
+        let enough = async {
+            while self.shelf().results.len() < count {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, enough).await.expect("results soon");
+        self.shelf().results.iter().map(|(_, kind, epoch, _)| (kind.clone(), *epoch)).collect()
+    }
+
     pub async fn session(&mut self) -> CoordinatorSession {
         timeout(SOON, self.sessions.recv()).await.expect("a stream soon").expect("served")
     }
@@ -179,6 +190,13 @@ impl CoordinatorSession {
 
     pub fn welcome(&self, wire_version: u32) {
         self.say(To::Welcome(v1::Welcome { wire_version, lease_ms: 30_000, heartbeat_ms: 10_000 }));
+    }
+
+    /// As [`Self::assign`], of a study that starts from a model.
+    pub fn assign_with_source(&self, trial: u32, source: &str) {
+        let task = v1::FoldTask { key: wire_key(trial), ..Default::default() };
+        let folds = v1::TrainFolds { tasks: vec![task], source: source.into(), ..Default::default() };
+        self.say(To::Assign(v1::Assign { work: Some(v1::assign::Work::TrainFolds(folds)) }));
     }
 
     pub fn assign(&self, trials: &[u32]) {

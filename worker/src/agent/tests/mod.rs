@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod coordinator;
+mod found;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use foldwise_shared::artifact::{Artifact, ResultFile, Upload};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::device::DeviceUse;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, StudyId, TrialNumber};
+use foldwise_shared::value::ParamValue;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -21,12 +21,21 @@ pub struct ScriptState {
     pub interrupted: Vec<u32>,
     /// What each trial was to go on from.
     pub starts: BTreeMap<u32, Vec<u8>>,
+    /// The model that each study starts from.
+    pub sources: BTreeMap<u32, Vec<u8>>,
 }
 
 pub enum Do {
     Epoch,
     /// An epoch, and a checkpoint after it; with true the last of the fold.
     Store(bool),
+    /// An epoch with these metrics.
+    Measure(Vec<(&'static str, f64)>),
+    /// A learning rate is found.
+    Find(f64),
+    Phase(&'static str),
+    /// A result of this kind, after this epoch.
+    Make(&'static str, Option<u32>),
     End(Outcome),
     Panic,
 }
@@ -98,21 +107,33 @@ impl Objective for Script {
             let mut state = self.state.lock().expect("no panic");
             state.started.push(trial);
             state.starts.extend(start.map(|file| (trial, file)));
+            state.sources.extend(work.source.as_ref().map(|file| (trial, file.to_vec())));
         }
         loop {
             match self.next(trial, control) {
                 None => return Outcome::Finished { stopped: true },
                 Some(Do::Panic) => panic!("a wheel came off"),
                 Some(Do::End(outcome)) => return outcome,
-                Some(step @ (Do::Epoch | Do::Store(_))) => {
+                Some(Do::Find(rate)) => progress.derived("learning_rate", ParamValue::Float(rate)),
+                Some(Do::Phase(name)) => progress.phase(name),
+                Some(Do::Make(kind, of)) => {
+                    progress.artifact(kind, of.map(Epoch), made(trial, kind, of.unwrap_or_default()));
+                }
+                Some(step @ (Do::Epoch | Do::Store(_) | Do::Measure(_))) => {
                     epoch += 1;
+                    let metrics = match &step {
+                        Do::Measure(metrics) => {
+                            metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+                        }
+                        _ => BTreeMap::new(),
+                    };
                     let report = EpochReport {
                         epoch: Epoch(epoch),
                         train_loss: 0.5,
                         validation_loss: 1.0 / f64::from(epoch),
                         learning_rate: 1e-3,
                         seconds: 0.0,
-                        metrics: BTreeMap::new(),
+                        metrics,
                     };
                     let flow = progress.epoch(report);
                     if let Do::Store(last) = step {
@@ -136,6 +157,11 @@ pub fn content(trial: u32, epoch: u32) -> Vec<u8> {
         .cycle()
         .take(ARTIFACT_PIECE + 9)
         .collect()
+}
+
+/// What a result holds here.
+pub fn made(trial: u32, kind: &str, epoch: u32) -> Vec<u8> {
+    format!("{kind} of trial {trial}, epoch {epoch}").into_bytes()
 }
 
 pub fn digest(content: &[u8]) -> String {

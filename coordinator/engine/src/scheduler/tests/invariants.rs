@@ -28,14 +28,16 @@ pub struct Word {
     key: AttemptKey,
     session_is_live: bool,
     attempt_is_live: bool,
-    /// It is an epoch of an attempt that was taken from its worker because none came.
-    is_late_epoch: bool,
+    /// It is a sign of life of an attempt that was taken from its worker because none came.
+    is_late: bool,
 }
 
 impl Word {
     /// To be asked before the event is handled.
     pub fn of(event: &Event, scheduler: &Scheduler) -> Option<Self> {
         let (Event::Epoch { session, key, .. }
+        | Event::Derived { session, key, .. }
+        | Event::Phase { session, key, .. }
         | Event::Finished { session, key, .. }
         | Event::Failed { session, key, .. }
         | Event::Declined { session, key, .. }) = event
@@ -49,7 +51,7 @@ impl Word {
             key: *key,
             session_is_live: worker.is_some(),
             attempt_is_live: worker.is_some_and(|worker| worker.attempts.contains(key)),
-            is_late_epoch: matches!(event, Event::Epoch { .. })
+            is_late: matches!(event, Event::Epoch { .. } | Event::Derived { .. } | Event::Phase { .. })
                 && worker.is_some_and(|worker| worker.stuck.contains(key)),
         })
     }
@@ -63,7 +65,8 @@ pub fn check(step: &Step, seals: &mut Seals) {
     a_message_of_a_dead_attempt_changes_nothing(step);
     budgets_are_never_exceeded(step);
     next_deadline_is_honest(step);
-    every_checkpoint_has_its_file(step);
+    every_artifact_has_its_file(step);
+    every_acknowledged_param_is_stored(step);
     the_scheduler_agrees_with_the_store(step.store, step.scheduler);
     a_drained_worker_gets_no_fold(step);
     let touched = touched(step.commands);
@@ -96,6 +99,7 @@ fn touched(commands: &[Command]) -> BTreeSet<(StudyId, TrialNumber)> {
         | Write::FoldState { study, trial, .. }
         | Write::Decision { study, trial, .. } => Some((*study, *trial)),
         Write::AttemptStarted { key, .. } | Write::AttemptEnded { key, .. } => Some((key.study, key.trial)),
+        Write::Result { key, .. } | Write::Derived { key, .. } => Some((key.study, key.trial)),
         Write::Epoch { study, record, .. } => Some((*study, record.trial)),
         _ => None,
     });
@@ -128,17 +132,26 @@ fn one_live_row_per_fold_epoch(fold: &FoldRow) {
     assert!(older.iter().all(|row| row.epoch <= newest.start_epoch), "and of older ones those before it");
 }
 
-/// A fold that can go on from a checkpoint finds the file.
-fn every_checkpoint_has_its_file(step: &Step) {
-    for checkpoint in step.store.checkpoints() {
-        assert!(step.store.artifacts.contains(&checkpoint.digest), "{}", checkpoint.digest);
+/// A fold that can go on from a checkpoint finds the file, and so does whoever looks for a result.
+fn every_artifact_has_its_file(step: &Step) {
+    for digest in step.store.kept() {
+        assert!(step.store.artifacts.contains(&digest), "{digest}");
+    }
+}
+
+/// A param that was acknowledged is in the store, whoever said what it is.
+fn every_acknowledged_param_is_stored(step: &Step) {
+    for command in step.commands {
+        if let Command::Send { message: ToWorker::ParamRecorded { key, name }, .. } = command {
+            let trial = &step.store.studies[&key.study].trials[key.trial.0 as usize];
+            assert!(trial.derived.contains(name), "{key} {name}");
+        }
     }
 }
 
 /// Nothing stays that nobody needs.
 pub fn only_complete_folds_keep_checkpoints(store: &Store) {
-    let kept: BTreeSet<String> = store.checkpoints().map(|checkpoint| checkpoint.digest.clone()).collect();
-    assert_eq!(store.artifacts, kept);
+    assert_eq!(store.artifacts, store.kept());
     for study in store.studies.values() {
         for fold in study.trials.iter().flat_map(|trial| &trial.folds) {
             let may = fold.state == TrialState::Complete && study.new.spec.checkpoint.keep == Keep::All;
@@ -285,20 +298,20 @@ fn a_message_of_a_dead_attempt_changes_nothing(step: &Step) {
     for command in step.commands {
         let bad = match command {
             Command::Write(Write::AttemptEnded { key, .. }) => *key == word.key,
-            Command::Write(Write::Epoch { .. } | Write::Decision { .. }) => true,
+            Command::Write(Write::Epoch { .. } | Write::Derived { .. } | Write::Decision { .. }) => true,
+            Command::Phase { .. } => true,
             Command::Send {
-                message: ToWorker::EpochRecorded { .. } | ToWorker::EndRecorded { .. }, ..
+                message:
+                    ToWorker::EpochRecorded { .. } | ToWorker::ParamRecorded { .. } | ToWorker::EndRecorded { .. },
+                ..
             } => true,
             _ => false,
         };
         assert!(!bad, "{:?} led to {command:?}", step.event);
     }
     let (session, key) = (word.session, word.key);
-    let message = if word.is_late_epoch {
-        ToWorker::Stop { key, after_epoch: false }
-    } else {
-        ToWorker::Revoked { key }
-    };
+    let message =
+        if word.is_late { ToWorker::Stop { key, after_epoch: false } } else { ToWorker::Revoked { key } };
     let revoked = Command::Send { session, message };
     let answers = step.commands.iter().filter(|command| **command == revoked).count();
     assert_eq!(answers, usize::from(word.session_is_live), "{:?}", step.event);
@@ -382,6 +395,7 @@ pub fn the_scheduler_agrees_with_the_store(store: &Store, scheduler: &Scheduler)
         for (number, trial) in &study.active {
             let stored = &row.trials[number.0 as usize];
             assert!(!stored.state.is_finished());
+            assert_eq!(trial.params, stored.params, "trial {number}");
             for (index, (fold, stored)) in trial.folds.iter().zip(&stored.folds).enumerate() {
                 assert_eq!(
                     (fold.state, fold.value),

@@ -17,5 +17,6 @@ mod scenarios_external;
 mod scenarios_faults;
 mod scenarios_fleet;
 mod scenarios_folds;
+mod scenarios_found;
 mod scenarios_living;
 mod scenarios_studies;

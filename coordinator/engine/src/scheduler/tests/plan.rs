@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use foldwise_shared::ids::{FoldIndex, TrialNumber};
+use foldwise_shared::model::LearningRate;
 use foldwise_shared::spec::{Keep, Objective, Release, SamplerKind, StudySpec, with_pruner};
 use foldwise_shared::state::Direction;
 
@@ -212,6 +213,11 @@ pub fn random_spec(rng: &mut Rng) -> StudySpec {
     }
     if rng.chance(25) {
         make_external(&mut spec);
+    }
+    if !spec.is_external() && rng.chance(30) {
+        spec.train.learning_rate = Some(LearningRate::Find);
+        // It would be searched and found.
+        spec.space.0.remove("learning_rate");
     }
     spec.checkpoint.keep =
         rng.pick(&[Keep::Unfinished, Keep::Unfinished, Keep::Unfinished, Keep::None, Keep::All]);

@@ -1,0 +1,114 @@
+//! `foldwise evaluate`: a model measured on the test images, as a study of one trial.
+
+use std::path::Path;
+
+use foldwise_shared::model::ModelSettings;
+use foldwise_shared::spec::{StudySpec, differences, evaluation_of};
+use foldwise_shared::value::{Params, short};
+
+use super::args::EvaluateArgs;
+use super::error::CliError;
+use super::fit::{Fitted, Planned, Stage, find_fit, outcome, overlaid};
+use super::{next, render, say};
+use crate::model_file::ModelFile;
+
+/// Measures a fit's model, or another one of the same network.
+///
+/// # Errors
+/// No fit, a model of another shape, or whatever stops a run.
+pub fn execute(args: &EvaluateArgs) -> Result<(), CliError> {
+    let stage = Stage::new(&args.source, &args.workers);
+    let place = next::place(&args.source);
+    let fitted = find_fit(&stage.open()?, &args.study, &place)?;
+    let model = args.model.as_deref().map(|path| read_model(path, &fitted)).transpose()?;
+    let measured = measure(&stage, &fitted, model, args.name.as_deref(), &args.sets, &place)?;
+    render::to_stdout(|out| writeln!(out, "evaluation  {}", measured.line()))?;
+    next::show(&[next::report(&place, &fitted.study.name)]);
+    Ok(())
+}
+
+/// A model file that is one of the fit's network.
+fn read_model(path: &Path, fitted: &Fitted) -> Result<ModelFile, CliError> {
+    let shown = path.display();
+    let wrong = |message: String| CliError::usage(format!("{shown}: {message}"));
+    let bytes = std::fs::read(path)
+        .map_err(|error| CliError::usage(format!("failed to read the model {shown}: {error}")))?;
+    let model = ModelFile::read(bytes).map_err(|error| wrong(error.to_string()))?;
+    let settings = ModelSettings::resolve(&fitted.spec, &Params::new()).map_err(wrong)?;
+    let (height, width) = (fitted.study.height, fitted.study.width);
+    model
+        .check(&settings, height, width)
+        .map_err(|error| wrong(format!("{error} (study `{}`)", fitted.study.name)))?;
+    Ok(model)
+}
+
+/// What came of an evaluation.
+pub(super) struct Measured {
+    name: String,
+    loss: f64,
+}
+
+impl Measured {
+    /// For people.
+    pub fn line(&self) -> String {
+        format!("{}: test loss {}", self.name, short(self.loss))
+    }
+}
+
+/// Runs the evaluation of a fit's model, or of the one that is brought.
+///
+/// # Errors
+/// A setting that cannot be, or an evaluation that fails.
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    fitted: &Fitted,
+    model: Option<ModelFile>,
+    name: Option<&str>,
+    sets: &[String],
+    place: &str,
+) -> Result<Measured, CliError> {
+    let file = model.as_ref().map_or_else(|| fitted.model.clone(), ModelFile::artifact);
+    let wanted = |name: &str| -> Result<StudySpec, CliError> {
+        let spec = evaluation_of(&fitted.spec, name, Some(&file.digest), Default::default());
+        let spec = spec.map_err(|error| {
+            CliError::usage(format!("the evaluation of `{}`: {error}", fitted.study.name))
+        })?;
+        overlaid(spec, sets)
+    };
+    let spec = match name {
+        Some(name) => wanted(name)?,
+        None => free(stage, &fitted.study.name, wanted)?,
+    };
+    let name = spec.study.name.clone();
+    let planned = Planned { model, ..Planned::new(spec, Some(fitted.study.clone()))? };
+    let (study, is_new) = stage.carry_out(planned)?;
+    if !is_new {
+        say(&format!("the evaluation {name} is there already; nothing is left to measure"));
+    }
+    let trial = outcome(&stage.open()?, &study, "evaluation", place)?;
+    Ok(Measured { name, loss: trial.value.unwrap_or(f64::NAN) })
+}
+
+/// The evaluation under the first name that is free, or that has the same evaluation already.
+fn free(
+    stage: &Stage<'_>,
+    fit: &str,
+    wanted: impl Fn(&str) -> Result<StudySpec, CliError>,
+) -> Result<StudySpec, CliError> {
+    let mut number = 1;
+    loop {
+        let name = match number {
+            1 => format!("{fit}-evaluation"),
+            number => format!("{fit}-evaluation-{number}"),
+        };
+        let spec = wanted(&name)?;
+        let stored = stage.find(&spec.study.name)?;
+        let stored = stored.and_then(|study| StudySpec::from_json(&study.spec).ok());
+        let is_other = stored.is_some_and(|stored| !differences(&stored, &spec).is_empty());
+        // A name that stands in a setting is the one that is wanted.
+        if !is_other || spec.study.name != name {
+            return Ok(spec);
+        }
+        number += 1;
+    }
+}

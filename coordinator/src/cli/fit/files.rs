@@ -1,0 +1,178 @@
+//! The files that a fit leaves: the model, and its params beside it.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use foldwise_shared::model::{ModelSettings, settings_of};
+use foldwise_shared::spec::StudySpec;
+use foldwise_shared::value::Params;
+use serde_json::json;
+
+use super::Fitted;
+use crate::cli::error::CliError;
+use crate::cli::source::Source;
+
+/// What was written.
+pub(super) struct Written {
+    pub model: PathBuf,
+    pub params: PathBuf,
+}
+
+/// Makes sure that the folder can be one, before anything is trained for it.
+pub(super) fn check_folder(folder: &Path) -> Result<(), CliError> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(CliError::usage(format!(
+            "{} is there and no folder; --out names another one for the model",
+            folder.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Writes the model and its params into a folder.
+pub(super) fn write(source: &Source, fitted: &Fitted, folder: &Path) -> Result<Written, CliError> {
+    let model = source.artifact(&fitted.study, &fitted.model.digest)?;
+    std::fs::create_dir_all(folder).map_err(|error| CliError::Happened {
+        message: format!("failed to make the folder {}: {error}", folder.display()),
+        help: Some("--out names another one; the same command does not train again".into()),
+    })?;
+    let written = Written { model: folder.join("model.safetensors"), params: folder.join("model.json") };
+    whole(&written.model, &model)?;
+    let parent = match &fitted.study.parent {
+        Some(parent) => source.study(parent).ok().and_then(|parent| StudySpec::from_json(&parent.spec).ok()),
+        None => None,
+    };
+    let mut text = serde_json::to_string_pretty(&described(fitted, parent.as_ref())?)
+        .map_err(|error| CliError::Other(error.into()))?;
+    text.push('\n');
+    whole(&written.params, text.as_bytes())?;
+    Ok(written)
+}
+
+/// A file that is there whole or not at all.
+fn whole(path: &Path, content: &[u8]) -> Result<(), CliError> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let written = File::create(&part).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    });
+    written.map_err(|error| {
+        // If it cannot be removed, its name says what it is.
+        let _ = std::fs::remove_file(&part);
+        CliError::Happened { message: format!("failed to write {}: {error}", path.display()), help: None }
+    })
+}
+
+/// What is to be known of a model.
+fn described(fitted: &Fitted, parent: Option<&StudySpec>) -> Result<serde_json::Value, CliError> {
+    let Fitted { study, spec, record, .. } = fitted;
+    let settings = ModelSettings::resolve(spec, &record.params)
+        .map_err(|message| CliError::Other(anyhow::anyhow!(message)))?;
+    let mut settings = serde_json::to_value(settings).unwrap_or_default();
+    settings["height"] = study.height.into();
+    settings["width"] = study.width.into();
+    Ok(json!({
+        "study": study.name,
+        "parent": study.parent,
+        "value": fitted.value,
+        "epoch": fitted.epoch.0,
+        "params": params(fitted, parent),
+        "settings": settings,
+        "train": spec.train,
+        "corruption": spec.corruption,
+        "data": spec.data,
+        "data_digest": study.data_digest,
+        "model": fitted.model.digest,
+    }))
+}
+
+/// What was searched and found: of the study that the fit comes from, or, without one, every setting.
+fn params(fitted: &Fitted, parent: Option<&StudySpec>) -> Params {
+    let Fitted { spec, record, .. } = fitted;
+    let names = settings_of(spec).iter().map(|setting| setting.name);
+    let searched = |name: &&str| {
+        parent.is_none_or(|parent| {
+            let is_found = parent.finds_learning_rate() && *name == "learning_rate";
+            parent.space.0.contains_key(*name)
+                || parent.fixed_setting(name) != spec.fixed_setting(name)
+                || is_found
+        })
+    };
+    let mut params: Params = names
+        .filter(searched)
+        .filter_map(|name| Some((name.to_owned(), spec.fixed_setting(name)?)))
+        .collect();
+    params.extend(record.params.clone());
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use foldwise_shared::artifact::Artifact;
+    use foldwise_shared::ids::{Epoch, TrialNumber};
+    use foldwise_shared::record::StudyRecord;
+    use foldwise_shared::spec::{FitOn, FitOptions, fit_of};
+    use foldwise_shared::value::ParamValue;
+
+    use super::*;
+    use crate::cli::samples;
+
+    fn fitted() -> (Fitted, StudySpec) {
+        let parent = samples::spec(&[]);
+        let params: Params = serde_json::from_value(json!({
+            "learning_rate": 0.01, "weight_decay": 0.001, "dropout": 0.25
+        }))
+        .expect("params");
+        let options = FitOptions {
+            name: "demo-fit".into(),
+            on: FitOn::Split,
+            epochs: None,
+            best_epoch: None,
+            images: 3000,
+        };
+        let spec = fit_of(&parent, &params, &options).expect("a fit");
+        let study = StudyRecord { name: "demo-fit".into(), parent: Some("demo".into()), ..samples::study() };
+        let mut record = samples::trials().remove(0);
+        record.params = Params::new();
+        let model = Artifact { digest: "a".repeat(64), bytes: 3 };
+        let fitted =
+            Fitted { study, spec, trial: TrialNumber(0), record, value: 0.03, epoch: Epoch(7), model };
+        (fitted, parent)
+    }
+
+    #[test]
+    fn the_params_are_those_that_were_searched() {
+        let (mut fitted, parent) = fitted();
+        let found = params(&fitted, Some(&parent));
+        let names: Vec<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["dropout", "learning_rate", "weight_decay"]);
+        assert!(params(&fitted, None).contains_key("batch_size"), "without a search it is every setting");
+        fitted.record.params.insert("learning_rate".into(), ParamValue::Float(0.5));
+        let found = params(&fitted, Some(&parent));
+        assert_eq!(found.get("learning_rate"), Some(&ParamValue::Float(0.5)), "what the worker found");
+    }
+
+    #[test]
+    fn a_description_has_all_that_builds_the_network() {
+        let (fitted, parent) = fitted();
+        let described = described(&fitted, Some(&parent)).expect("a description");
+        assert_eq!(described["settings"]["latent_dim"], 4);
+        assert_eq!(described["settings"]["channels"], json!([8, 16, 32]));
+        assert_eq!(described["settings"]["height"], 28);
+        assert_eq!((&described["study"], &described["parent"]), (&json!("demo-fit"), &json!("demo")));
+        assert_eq!(described["train"]["batch_size"], 256);
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").expect("written");
+        assert!(check_folder(&file).expect_err("a file").to_string().contains("--out"));
+        assert!(check_folder(folder.path()).is_ok() && check_folder(&folder.path().join("new")).is_ok());
+    }
+}

@@ -1,0 +1,125 @@
+//! Several models in one picture.
+
+use foldwise_shared::value::short;
+
+use super::{Evaluation, Known, Model, Tensors, codes, corrupted, faces};
+use crate::report::plot::{Area, Canvas, Frame, Scale, category, line_legend};
+use crate::report::search::WIDTH;
+use crate::report::table::cell;
+use crate::report::{Picture, Section, ShownTable, Table};
+
+pub(super) fn sections(models: &[Model]) -> Vec<Section> {
+    if models.len() < 2 {
+        return Vec::new();
+    }
+    let mut section = Section::chapter("Side by side");
+    // What cannot be read is said where the model itself is shown.
+    let known: Vec<(&str, Known)> =
+        models.iter().map(|model| (model.name.as_str(), Known::of(model, &mut Section::default()))).collect();
+    let measured: Vec<(&str, &Evaluation)> =
+        known.iter().filter_map(|(name, known)| Some((*name, known.evaluation.as_ref()?))).collect();
+    let pictures: Vec<(&str, &Tensors)> =
+        known.iter().filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?))).collect();
+    let all_codes: Vec<(&str, &Tensors)> =
+        known.iter().filter_map(|(name, known)| Some((*name, known.codes.as_ref()?))).collect();
+    let named = models.iter().find_map(|model| model.evaluation.as_ref());
+    let names = |count: usize| {
+        named.map_or_else(|| (0..count).map(|at| at.to_string()).collect(), |run| run.class_names(count))
+    };
+
+    let (shown, numbers) = table(&measured);
+    if !numbers.rows.is_empty() {
+        let title = "What was measured on the test images".into();
+        section.tables.push(ShownTable { name: "side-by-side".into(), title, table: shown });
+    }
+    section.push(losses(models));
+    if measured.len() > 1 {
+        section.pictures.extend(corrupted::pictures(&measured, "side-by-side"));
+    }
+    section.pictures.extend(codes::side_by_side(&all_codes, &names));
+    if pictures.len() > 1 {
+        section.push(faces::centroids(&pictures, &names, "side-by-side"));
+        section.push(faces::random(&pictures, "side-by-side"));
+    }
+    vec![section]
+}
+
+/// A row a model, as people read it and with all digits.
+fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
+    let header = ["model", "images", "mse", "kl", "own_corruption_mse", "knn_accuracy", "silhouette"];
+    let (mut shown, mut exact) = (Table::new(&header), Table::new(&header));
+    for (name, evaluation) in measured {
+        let numbers = [
+            Some(evaluation.mse),
+            evaluation.kl,
+            evaluation.own_corruption_mse,
+            evaluation.knn_accuracy,
+            evaluation.silhouette,
+        ];
+        let head = [(*name).to_owned(), evaluation.images.to_string()];
+        let row = |of: &dyn Fn(Option<f64>) -> String| {
+            head.iter().cloned().chain(numbers.iter().map(|number| of(*number))).collect()
+        };
+        shown.rows.push(row(&|number| number.map_or_else(String::new, short)));
+        exact.rows.push(row(&cell));
+    }
+    (shown, exact)
+}
+
+/// A model's name, its error by epoch, and whether that is a metric and not the loss.
+type Errors<'a> = (&'a str, Vec<(f64, f64)>, bool);
+
+fn losses(models: &[Model]) -> Option<Picture> {
+    let curves: Vec<Errors<'_>> = models
+        .iter()
+        .filter_map(|model| Some((model, model.fit.as_ref()?)))
+        .map(|(model, fit)| {
+            // The loss of a variational network has another unit; its error a pixel has not.
+            let mse: Vec<(f64, f64)> = fit
+                .metrics
+                .iter()
+                .filter(|metric| metric.name == "mse")
+                .filter_map(|metric| Some((f64::from(metric.epoch.0), metric.value?)))
+                .collect();
+            if !mse.is_empty() {
+                return (model.name.as_str(), mse, true);
+            }
+            let losses = fit.epochs.iter();
+            let losses = losses.filter_map(|epoch| Some((f64::from(epoch.epoch.0), epoch.validation_loss?)));
+            (model.name.as_str(), losses.collect(), false)
+        })
+        .filter(|(_, points, _)| points.len() > 1)
+        .collect();
+    if curves.len() < 2 {
+        return None;
+    }
+    let points = || curves.iter().flat_map(|(_, points, _)| points);
+    let area = Area { left: 76.0, top: 16.0, width: WIDTH - 276.0, height: 290.0 };
+    let mut canvas = Canvas::new(WIDTH, 362.0);
+    let values: Vec<f64> = points().map(|point| point.1).collect();
+    let frame = Frame {
+        area,
+        x: Scale::around(points().map(|point| point.0), false),
+        y: Scale::losses(values.iter().copied()),
+    };
+    frame.draw(&mut canvas, "epoch", "validation error (MSE a pixel)");
+    let mut table = Table::new(&["model", "epoch", "validation_mse"]);
+    for (at, (name, points, _)) in curves.iter().enumerate() {
+        frame.curve(&mut canvas, points, category(at), 2.0, "");
+        for (epoch, value) in points {
+            table.row([(*name).to_owned(), epoch.to_string(), value.to_string()]);
+        }
+    }
+    let entries = curves.iter().enumerate().map(|(at, (name, ..))| (category(at), "", (*name).to_owned()));
+    line_legend(&mut canvas, (area.left + area.width + 18.0, 30.0), entries);
+    let is_mixed = curves.iter().any(|(_, _, is_metric)| *is_metric);
+    let note =
+        if is_mixed { " Of a variational network it is the error without the KL divergence." } else { "" };
+    Some(Picture {
+        name: "side-by-side-losses".into(),
+        title: "Validation error by epoch".into(),
+        caption: format!("The validation error of each model after each epoch.{note}"),
+        canvas,
+        table,
+    })
+}
