@@ -112,7 +112,8 @@ fn a_model_is_measured_once_for_the_same_settings() {
     assert!(ended.stdout.contains("evaluation  s-fit-evaluation: test loss 0."), "{}", ended.stdout);
     assert_eq!(database.number(evaluations), 1);
     assert_eq!(
-        database.number(&format!("{PARENTS} WHERE child.name = 's-fit-evaluation' AND parent.name = 's-fit'")),
+        database
+            .number(&format!("{PARENTS} WHERE child.name = 's-fit-evaluation' AND parent.name = 's-fit'")),
         1
     );
     let again = scene.foldwise(&format!("evaluate s --db s.db {quick}")).expect_code(0);
