@@ -1,9 +1,9 @@
-//! The Python example that loads a fitted model gives the same reconstruction as the worker.
+//! The Python examples that load a fitted model give the same reconstruction as the worker.
 
 use std::path::Path;
 use std::process::Command;
 
-use foldwise_shared::model::{ModelSettings, TrialSettings};
+use foldwise_shared::model::{ModelSettings, Network, TrialSettings};
 use foldwise_shared::spec;
 use foldwise_shared::value::Params;
 use foldwise_worker::model::{self, Layout, Parameters};
@@ -46,7 +46,7 @@ fn settings(section: &str) -> ModelSettings {
 }
 
 #[test]
-fn the_python_example_reconstructs_what_we_do() {
+fn the_python_examples_reconstruct_what_we_do() {
     let packages = Command::new(repository().join("deploy/python.sh")).output().expect("a shell");
     assert!(packages.status.success(), "{}", String::from_utf8_lossy(&packages.stderr));
     let packages = String::from_utf8(packages.stdout).expect("a path");
@@ -90,19 +90,25 @@ fn the_python_example_reconstructs_what_we_do() {
         write("model.safetensors", model_file::to_bytes(&info, &weights, &specs).expect("it fits"));
         let input = Vec::<f32>::try_from(image.reshape([-1])).expect("floats");
         write("image.npy", npy(&input, height, width));
-        let ended = Command::new("python3")
-            .arg(repository().join("docs/examples/load_model.py"))
-            .args(["model.safetensors", "image.npy", "reconstruction.npy"])
-            .env("PYTHONPATH", packages.trim())
-            .current_dir(folder.path())
-            .output()
-            .expect("python3");
-        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-        let found = numbers(&std::fs::read(folder.path().join("reconstruction.npy")).expect("a file"));
-        assert_eq!(found.len(), expected.len());
-        let far = found.iter().zip(&expected).map(|(one, other)| (one - f64::from(*other)).abs());
-        let far = far.fold(0.0, f64::max);
-        assert!(far < 1e-5, "{far} for {settings:?}");
+        let examples: &[&str] = match settings.network {
+            Network::Lab => &["load_lab.py", "load_model.py"],
+            Network::Symmetric => &["load_model.py"],
+        };
+        for example in examples {
+            let ended = Command::new("python3")
+                .arg(repository().join("docs/examples").join(example))
+                .args(["model.safetensors", "image.npy", "reconstruction.npy"])
+                .env("PYTHONPATH", packages.trim())
+                .current_dir(folder.path())
+                .output()
+                .expect("python3");
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+            let found = numbers(&std::fs::read(folder.path().join("reconstruction.npy")).expect("a file"));
+            assert_eq!(found.len(), expected.len());
+            let far = found.iter().zip(&expected).map(|(one, other)| (one - f64::from(*other)).abs());
+            let far = far.fold(0.0, f64::max);
+            assert!(far < 1e-5, "{far} by {example} for {settings:?}");
+        }
         let (low, high) =
             expected.iter().fold((1.0f32, 0.0f32), |(low, high), pixel| (low.min(*pixel), high.max(*pixel)));
         assert!(high - low > 1e-3, "an image of {low} to {high} shows nothing");
