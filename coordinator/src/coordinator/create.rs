@@ -126,3 +126,36 @@ fn examine(
         width,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_needs_labels_and_nothing_else_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, head: &[u8], count: usize| {
+            let bytes = [head, &vec![0; count]].concat();
+            std::fs::write(folder.path().join(name), bytes).expect("written");
+        };
+        write("train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 28, 0, 0, 0, 28], 4 * 784);
+        let path = folder.path().display().to_string();
+        let study = |objective: &str, more: &str| {
+            let text = format!(
+                "version = 1\nstudy = {{ name = \"a\", objective = \"{objective}\" }}\nbudget = {{ trials = 1 }}\n\
+                 data = {{ dataset = \"{path}\", holdout = 1 }}\ntrain = {{ epochs = 1 }}\n{more}"
+            );
+            parse(&text, &[]).expect("a study file")
+        };
+        let source = "[source]\nstudy = \"b\"";
+        let check = |spec: &StudySpec| {
+            let dataset = Dataset::open(spec.dataset(), &Locations::new(None, None)).expect("data");
+            check_labels(spec, &dataset)
+        };
+        let error = check(&study("transfer", source)).expect_err("no labels").to_string();
+        assert!(error.contains("data.dataset") && error.contains("no labels"), "{error}");
+        assert_eq!(check(&study("evaluation", source)), Ok(()));
+        write("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 4], 4);
+        assert_eq!(check(&study("transfer", source)), Ok(()));
+    }
+}
