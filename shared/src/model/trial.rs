@@ -236,10 +236,12 @@ pub fn check_images(spec: &StudySpec, height: usize, width: usize) -> Result<(),
         Some(Network::Symmetric) => {
             let (key, all) = possible(spec, "convolutions");
             let (norm_key, norms) = possible(spec, "instance_norm");
-            let normalizes = spec.space.0.get("instance_norm").is_some_and(|param| param.domain == Domain::Bool)
-                || norms.contains(&ParamValue::Bool(true));
+            let normalizes =
+                spec.space.0.get("instance_norm").is_some_and(|param| param.domain == Domain::Bool)
+                    || norms.contains(&ParamValue::Bool(true));
             for found in all.iter().filter_map(convolutions) {
-                let layers = layers(&found, rows, columns).map_err(|message| SpecError::new(&key, message))?;
+                let layers =
+                    layers(&found, rows, columns).map_err(|message| SpecError::new(&key, message))?;
                 // The mean of a single pixel is the pixel: nothing would be left of it.
                 let single = layers.iter().position(|layer| layer.output == (1, 1)).filter(|_| normalizes);
                 if let Some(layer) = single {
