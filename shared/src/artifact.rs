@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
-use crate::ids::{Attempt, Epoch, FoldIndex, Millis, TrialNumber};
+use crate::ids::{Epoch, FoldIndex, TrialNumber};
 
 /// The kind of a checkpoint's row, which no result may have.
 pub const CHECKPOINT: &str = "checkpoint";
@@ -62,22 +62,6 @@ impl Upload {
             Self::Result(result) => result.file.clone(),
         }
     }
-}
-
-/// A stored result, as a query gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResultRecord {
-    /// The trial.
-    pub trial: TrialNumber,
-    /// The fold.
-    pub fold: FoldIndex,
-    /// The attempt that made it.
-    pub attempt: Attempt,
-    /// What it is and where.
-    #[serde(flatten)]
-    pub result: ResultFile,
-    /// When it was recorded.
-    pub created_at: Millis,
 }
 
 /// A file that a worker stored.

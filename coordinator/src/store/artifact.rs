@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use foldwise_shared::artifact::{Artifact, ResultFile, ResultRecord, SOURCE};
-use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
+use foldwise_shared::artifact::{Artifact, SOURCE};
+use foldwise_shared::ids::{AttemptKey, Epoch, StudyId};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::error::StoreError;
@@ -102,32 +102,6 @@ impl Reader {
         self.read(|tx| Ok(collect(tx, sql, params![study.0, SOURCE], artifact)?.pop()))
     }
 
-    /// The results of a study, or those of one kind: by trial, fold, kind and epoch, those of whole attempts first. What was
-    /// made after an epoch that a newer attempt trains again is not among them.
-    ///
-    /// # Errors
-    /// See [`Reader::studies`].
-    pub fn results(&self, study: StudyId, kind: Option<&str>) -> Result<Vec<ResultRecord>, StoreError> {
-        let sql = "SELECT trial.number, e.fold, e.attempt, e.kind, e.epoch, e.digest, e.bytes, e.created_at \
-            FROM trial JOIN artifact AS e ON e.trial_id = trial.id \
-            WHERE trial.study_id = ?1 AND e.fold IS NOT NULL AND e.kind <> 'checkpoint' AND (?2 IS NULL OR e.kind = ?2) \
-            AND NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial_id = e.trial_id \
-            AND newer.fold = e.fold AND newer.attempt > e.attempt AND newer.start_epoch < e.epoch) \
-            ORDER BY trial.number, e.fold, e.kind, e.epoch NULLS FIRST";
-        self.read(|tx| collect(tx, sql, params![study.0, kind], result_record))
-    }
-
-    /// The result of a study with this digest, or the model that it starts from.
-    ///
-    /// # Errors
-    /// See [`Reader::studies`].
-    pub fn result_of(&self, study: StudyId, digest: &str) -> Result<Option<Artifact>, StoreError> {
-        let sql =
-            "SELECT digest, bytes FROM artifact WHERE study_id = ?1 AND digest = ?2 AND kind <> 'checkpoint'";
-        let artifact = |row: &Row<'_>| Ok(Artifact { digest: row.get(0)?, bytes: count(row, 1)? });
-        self.read(|tx| Ok(collect(tx, sql, params![study.0, digest], artifact)?.pop()))
-    }
-
     /// The digest of the result of an attempt's fold that one of this kind and epoch would replace.
     ///
     /// # Errors
@@ -145,16 +119,4 @@ impl Reader {
         let columns = params![study.0, trial.0, fold.0, kind, epoch.map(|epoch| epoch.0)];
         self.read(|tx| Ok(collect(tx, sql, columns, |row| row.get(0))?.pop()))
     }
-}
-
-fn result_record(row: &Row<'_>) -> rusqlite::Result<ResultRecord> {
-    let file = Artifact { digest: row.get(5)?, bytes: count(row, 6)? };
-    let epoch = row.get::<_, Option<u32>>(4)?.map(Epoch);
-    Ok(ResultRecord {
-        trial: TrialNumber(row.get(0)?),
-        fold: FoldIndex(row.get(1)?),
-        attempt: Attempt(row.get(2)?),
-        result: ResultFile { kind: row.get(3)?, epoch, file },
-        created_at: Millis(row.get(7)?),
-    })
 }

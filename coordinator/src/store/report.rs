@@ -34,7 +34,8 @@ impl Reader {
         self.read(|tx| collect(tx, sql, [study.0], |row| row.get(0)))
     }
 
-    /// The artifacts of a study but its checkpoints, by trial, fold, kind and epoch.
+    /// The artifacts of a study but its checkpoints, by trial, fold, kind and epoch. What was made after an epoch that a newer
+    /// attempt trains again is not among them.
     ///
     /// # Errors
     /// See [`Reader::studies`].

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use foldwise_shared::artifact::{Artifact, MODEL};
+use foldwise_shared::artifact::{Artifact, ArtifactRecord, MODEL};
 use foldwise_shared::ids::StudyId;
 use foldwise_shared::model::ModelSettings;
 use foldwise_shared::record::StudyRecord;
@@ -154,7 +154,8 @@ fn find_model(reader: Option<&Reader>, name: &str) -> Result<(StudyRecord, Artif
 
 /// The model of a fit whose trial is complete: the last that was stored.
 fn model_of(reader: &Reader, fit: StudyId) -> Result<Option<Artifact>, StoreError> {
-    Ok(reader.results(fit, Some(MODEL))?.pop().map(|found| found.result.file))
+    let model = reader.artifacts(fit, u32::MAX, 0)?.into_iter().rfind(|artifact| artifact.kind == MODEL);
+    Ok(model.map(|ArtifactRecord { digest, bytes, .. }| Artifact { digest, bytes }))
 }
 
 #[cfg(test)]

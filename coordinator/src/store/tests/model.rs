@@ -6,7 +6,7 @@ use foldwise_engine::scheduler::{
     DrainedWorker, FoldSnapshot, NewStudy, OpenAttempt, Snapshot, StudySnapshot, TrialSnapshot, WorkerInfo,
     Write,
 };
-use foldwise_shared::artifact::{Artifact, ResultFile, ResultRecord};
+use foldwise_shared::artifact::{Artifact, ArtifactRecord, ResultFile};
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::fleet::Handover;
@@ -62,7 +62,8 @@ struct ModelFold {
     attempts: Vec<ModelAttempt>,
     checkpoint: Option<Checkpoint>,
     /// By kind and epoch.
-    results: BTreeMap<(String, Option<Epoch>), ResultRecord>,
+    /// By kind and epoch: the attempt that made it, and its record.
+    results: BTreeMap<(String, Option<Epoch>), (Attempt, ArtifactRecord)>,
 }
 
 struct ModelAttempt {
@@ -351,10 +352,11 @@ impl Model {
             Write::Checkpoint { key, checkpoint, .. } => {
                 self.fold(*key).checkpoint = Some(checkpoint.clone());
             }
-            Write::Result { key, result, at } => {
+            Write::Result { key, result, .. } => {
                 let AttemptKey { trial, fold, attempt, .. } = *key;
-                let record = ResultRecord { trial, fold, attempt, result: result.clone(), created_at: *at };
-                self.fold(*key).results.insert((result.kind.clone(), result.epoch), record);
+                let ResultFile { kind, epoch, file: Artifact { digest, bytes } } = result.clone();
+                let record = ArtifactRecord { trial, fold, kind: kind.clone(), epoch, digest, bytes };
+                self.fold(*key).results.insert((kind, epoch), (attempt, record));
             }
             Write::Derived { key, name, value, .. } => {
                 let record = &mut self.study(key.study).trials[key.trial.0 as usize].record;
@@ -506,16 +508,16 @@ impl ModelStudy {
     }
 
     /// Those results that no newer attempt makes again.
-    pub fn results(&self) -> Vec<ResultRecord> {
+    pub fn results(&self) -> Vec<ArtifactRecord> {
         let folds = self.trials.iter().flat_map(|trial| &trial.folds);
         let live = folds.flat_map(|fold| fold.results.values().filter(|result| fold.is_live(result)));
-        live.cloned().collect()
+        live.map(|(_, record)| record.clone()).collect()
     }
 
     /// Everything that it refers to.
     pub fn digests(&self) -> BTreeSet<String> {
         let folds = || self.trials.iter().flat_map(|trial| &trial.folds);
-        let results = folds().flat_map(|fold| fold.results.values()).map(|result| &result.result.file.digest);
+        let results = folds().flat_map(|fold| fold.results.values()).map(|(_, record)| &record.digest);
         let checkpoints = folds().filter_map(|fold| Some(&fold.checkpoint.as_ref()?.digest));
         results.chain(checkpoints).chain(self.source().map(|source| &source.digest)).cloned().collect()
     }
@@ -571,9 +573,9 @@ impl ModelTrial {
 }
 
 impl ModelFold {
-    fn is_live(&self, result: &ResultRecord) -> bool {
-        let Some(epoch) = result.result.epoch else { return true };
-        let newer = self.attempts.iter().skip(result.attempt.0 as usize);
+    fn is_live(&self, (attempt, record): &(Attempt, ArtifactRecord)) -> bool {
+        let Some(epoch) = record.epoch else { return true };
+        let newer = self.attempts.iter().skip(attempt.0 as usize);
         !newer.into_iter().any(|attempt| attempt.start < epoch.0)
     }
 

@@ -63,7 +63,7 @@ async fn results_are_stored_in_order_and_the_end_waits_for_them() {
     worker.script.tell(0, [Do::Make("range-test", None), Do::Epoch, Do::Make("reconstruction", Some(1))]);
     assert_eq!(session.next().await, epoch_message(0, 1));
     let range_test = ("range-test".to_owned(), None);
-    assert_eq!(coordinator.results(1).await, [range_test.clone()]);
+    assert_eq!(coordinator.results(1).await, std::slice::from_ref(&range_test));
     worker.script.tell(0, [Do::Epoch, Do::Make("reconstruction", Some(2)), Do::Make("model", None), DONE]);
     assert_eq!(session.next().await, epoch_message(0, 2));
     session.acknowledge(0, ack(1));
