@@ -50,9 +50,9 @@ def figures(step, record):
     if step == "B4":
         found["published"] = record.artifact("fashion-final-published", "evaluation")
     if step == "B5":
-        found["transfer"] = record.artifact(of, "transfer")
+        found["transfer"], found["found"] = record.artifact(of, "transfer"), record.artifact(f"{of}-found", "transfer")
     if step in ("B5", "B6"):
-        test = record.artifact(of, "range-test")
+        test = record.artifact(f"{of}-found" if step == "B5" else of, "range-test")
         found["learning_rate"] = test and test["chosen"]
     if step == "B8":
         found["denoiser"] = record.artifact("fashion-denoiser", "evaluation")
@@ -109,7 +109,8 @@ ROWS = [
     ("B4", "test MSE, the same network, our params", "-", "less", lambda f: number(dig(f, "evaluation", "mse"), 5)),
     ("B5", "test accuracy", "0.901", "0.905", lambda f: number(dig(f, "transfer", "accuracy"))),
     ("B5", "test loss (cross entropy)", "0.278", "0.27", lambda f: number(dig(f, "transfer", "loss"))),
-    ("B5", "learning rate by the range test", "3.31e-3", "-", lambda f: rate(f["learning_rate"])),
+    ("B5", "learning rate by the range test; accuracy and loss with it", "3.31e-3", "-",
+     lambda f: f"{rate(f['learning_rate'])}; {number(dig(f, 'found', 'accuracy'))}, {number(dig(f, 'found', 'loss'))}"),
     ("B6", "test MSE under its own corruptions, clean", "-", "-",
      lambda f: f"{number(dig(f, 'evaluation', 'own_corruption_mse'))}, {number(dig(f, 'evaluation', 'mse'))}"),
     ("B7", "test MSE per pixel, KL divergence", "-", "-",

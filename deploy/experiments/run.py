@@ -80,12 +80,12 @@ class Record:
         return self.tables.execute(sql, values).fetchall()
 
     def artifact(self, study, kind):
-        """The JSON of an artifact of a study or of what was made from it; none if there is none."""
+        """The JSON of an artifact of a study or of what was made from it, by the best trial; none if there is none."""
         found = self.rows(
             """WITH RECURSIVE family (id) AS (SELECT id FROM study WHERE name = ?1
                    UNION SELECT study.id FROM study JOIN family ON study.parent_study = family.id)
-               SELECT digest FROM artifact JOIN family ON artifact.study_id = family.id
-               WHERE artifact.kind = ?2 ORDER BY artifact.id DESC LIMIT 1""", study, kind)
+               SELECT digest FROM artifact JOIN family ON artifact.study_id = family.id JOIN trial ON trial.id = trial_id
+               WHERE artifact.kind = ?2 AND trial.value IS NOT NULL ORDER BY trial.value, artifact.id LIMIT 1""", study, kind)
         return json.loads((self.artifacts / found[0][0]).read_text(encoding="utf-8")) if found else None
 
     def search(self, study):
