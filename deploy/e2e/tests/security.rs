@@ -61,7 +61,7 @@ fn methods() -> Vec<String> {
 /// Who may call a method, by what its name says.
 fn opens(role: &str, path: &str) -> bool {
     let (service, method) = path.rsplit_once('/').expect("a path");
-    let looks = ["Get", "List", "Explain", "Replay", "Watch", "Export"];
+    let looks = ["Get", "List", "Explain", "Replay", "Watch", "Export", "Fetch"];
     let looks = looks.iter().any(|word| method.starts_with(word));
     match role {
         "worker" => service.ends_with("WorkerService"),

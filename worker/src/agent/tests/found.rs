@@ -121,7 +121,8 @@ async fn a_result_that_is_refused_fails_its_attempt() {
         assert!(failed.message.contains("it has too many bytes"), "{}", failed.message);
         session.acknowledge(trial, ACK_END);
     }
-    assert_eq!(worker.script.state.lock().expect("no panic").interrupted, [0]);
+    // The second may have been done before it was told to stop.
+    assert_eq!(worker.script.state.lock().expect("no panic").interrupted.first(), Some(&0));
     assert_eq!(coordinator.shelf().results.len(), 0);
 
     // What cannot be a result is not even sent.
