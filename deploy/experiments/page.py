@@ -32,31 +32,38 @@ def figures(step, record):
     if step in search:
         found = {name: record.search(name) for name in search[step]}
         if step == "A8":
-            found["fit"] = record.artifact("mnist-latent-6", "evaluation")
+            found["fit"] = record.artifact("mnist-latent-6-fit-evaluation", "evaluation")
         return found
     if step == "A3":
         return {"by_latent_dim": record.by_param("mnist-latent-grid", "latent_dim"), "search": record.search("mnist-latent-grid")}
     of = {"A4": "mnist-final", "A5": "mnist-corrupted", "A6": "mnist-denoiser", "A7": "mnist-codes", "B4": "fashion-final",
           "B5": "fashion-transfer", "B6": "fashion-denoiser", "B7": "fashion-variational", "B8": "fashion-final"}[step]
-    found = {"evaluation": record.artifact(of, "evaluation")}
+
+    def measured(study):
+        return record.artifact(f"{study}-evaluation", "evaluation")
+
+    # A5 and A7 are evaluations themselves.
+    found = {"evaluation": record.artifact(of, "evaluation") or measured(of)}
     epochs = record.epochs(of)
     if epochs:
         best = min((epoch for epoch in epochs if epoch[2] is not None), key=lambda epoch: epoch[2], default=None)
         found["epochs"], found["best_epoch"] = len(epochs), best and best[0]
     if step == "A6":
-        plain = record.artifact("mnist-final", "evaluation")
+        plain = measured("mnist-final")
         found["crossing"] = crossing(plain and plain["noise"], found["evaluation"] and found["evaluation"]["noise"])
         found["plain"] = plain
+    if step == "A4":
+        found["published"] = measured("mnist-final-published")
     if step == "B4":
-        found["published"] = record.artifact("fashion-final-published", "evaluation")
+        found["published"] = measured("fashion-final-published")
     if step == "B5":
         found["transfer"], found["found"] = record.artifact(of, "transfer"), record.artifact(f"{of}-found", "transfer")
     if step in ("B5", "B6"):
         test = record.artifact(f"{of}-found" if step == "B5" else of, "range-test")
         found["learning_rate"] = test and test["chosen"]
     if step == "B8":
-        found["denoiser"] = record.artifact("fashion-denoiser", "evaluation")
-        found["variational"] = record.artifact("fashion-variational", "evaluation")
+        found["denoiser"] = measured("fashion-denoiser")
+        found["variational"] = measured("fashion-variational")
     return found
 
 
@@ -96,6 +103,9 @@ ROWS = [
     ("A3", "validation MSE at latent 2, 6 and 16", "a figure", "-",
      lambda f: ", ".join(number(dict(map(tuple, f["by_latent_dim"])).get(dim)) for dim in (2, 6, 16))),
     ("A4", "test MSE, lab network, latent 6", "0.028", "0.0225", lambda f: number(dig(f, "evaluation", "mse"))),
+    ("A4", "the same with the published params", "0.028", "-", lambda f: number(dig(f, "published", "mse"))),
+    ("A4", "with those: at noise 0.45, at occlusion 0.2", "0.033, 0.05", "-",
+     lambda f: f"{number(at(dig(f, 'published', 'noise'), 0.45))}, {number(at(dig(f, 'published', 'occlusion'), 0.2))}"),
     ("A5", "test MSE at noise 0.45", "0.033", "-", lambda f: number(at(dig(f, "evaluation", "noise"), 0.45))),
     ("A5", "test MSE at occlusion 0.2", "0.05", "-", lambda f: number(at(dig(f, "evaluation", "occlusion"), 0.2))),
     ("A6", "denoiser, test MSE at noise 0.45", "0.0304", "0.027", lambda f: number(at(dig(f, "evaluation", "noise"), 0.45))),
@@ -133,10 +143,10 @@ def copy_pictures(step, folder, docs, size):
         shutil.copyfile(source, target / f"{picture.replace('/', '-')}.png")
 
 
-def whole_time(file, result, size_sets):
+def whole_time(file, result, study_file):
     """Seconds that the full size of a search would take on the machine that ran a smaller one, without pruning and early
     stopping, from the seconds of its epochs."""
-    spec, _ = size_sets(file, "full")
+    spec = study_file(file)
     images = {"mnist": 60000, "fashion-mnist": 60000}[spec["data"]["dataset"]]
     trials = spec.get("budget", {}).get("trials")
     if trials is None:
@@ -147,31 +157,31 @@ def whole_time(file, result, size_sets):
 
 
 SEARCHES = {"A2": [("mnist-random-published.toml", "mnist-random-published")], "B2": [("fashion-tpe.toml", "fashion-tpe")],
-            "A8": [("mnist-latent-6.toml", "mnist-latent-6")]}
+            "A3": [("mnist-latent-grid.toml", "search")]}
 
 
-def write(plan, docs, target, size_sets):
+def write(plan, docs, target, study_file):
     """docs/experiments.md, from what is stored of each size."""
     results = {size: json.loads((docs / f"{size}.json").read_text(encoding="utf-8"))
                for size in SIZES if (docs / f"{size}.json").exists()}
     lines = ["# The two published studies", "",
              "Two studies of autoencoders, one on MNIST (A) and one on FashionMNIST (B), each part a study file in",
              "[deploy/studies](../deploy/studies). `make experiments` runs all of them in the size that ends on a laptop and writes",
-             "this page; `deploy/experiments/run.py --size full` runs them as they stand. All 10,000 test images, none of which had a",
-             "say in anything; MSE per pixel.", ""]
+             "this page; `deploy/experiments/run.py --size full` runs them as they stand. Test figures are over all 10,000 test images, none",
+             "of which had a say in anything; those of A2, A3 and B2 are over validation images. MSE per pixel.", ""]
     for size, found in results.items():
-        spent = sum(step["seconds"] for step in found["steps"].values())
-        lines.append(f"- **{size}**: {found['machine']}; {duration(spent)} in all.")
+        spent = sum(step["seconds"] for step in found.values())
+        lines.append(f"- **{size}**: {', '.join(sorted({step['machine'] for step in found.values()}))}; {duration(spent)} in all.")
     lines += ["", "| | | published | reach | " + " | ".join(results) + " |", "|---|---|---|---|" + "---|" * len(results)]
     for step, what, published, reach, read in ROWS:
         cells = []
         for found in results.values():
-            figures_of = dig(found["steps"].get(step), "figures")
+            figures_of = dig(found.get(step), "figures")
             cells.append(read(figures_of) if figures_of else "-")
         lines.append(f"| [{step}](#{step.lower()}) | {what} | {published} | {reach} | " + " | ".join(cells) + " |")
     lines.append("")
     for step in plan:
-        there = {size: found["steps"][step["id"]] for size, found in results.items() if step["id"] in found["steps"]}
+        there = {size: found[step["id"]] for size, found in results.items() if step["id"] in found}
         if not there:
             continue
         lines += [f'<a id="{step["id"].lower()}"></a>', "", f"## {step['id']}. {step['title']}", "", step["text"].strip(), "", "```sh"]
@@ -181,8 +191,8 @@ def write(plan, docs, target, size_sets):
             lines.append(f"- {size}: {duration(found['seconds'])}")
             for file, name in SEARCHES.get(step["id"], []) if size != "full" else []:
                 result = found["figures"][name]
-                lines[-1] += (f"; an epoch took {result['seconds_per_epoch']:.2f} s a worker, so that the full size of {name} would "
-                              f"train {duration(whole_time(file, result, size_sets))} of one worker if nothing were pruned")
+                lines[-1] += (f"; an epoch took {result['seconds_per_epoch']:.2f} s a worker, so that the full size of {file} would "
+                              f"take one worker {duration(whole_time(file, result, study_file))} if nothing were pruned or stopped early")
         lines.append("")
         # The pictures of the largest size that was run.
         size = list(there)[-1]

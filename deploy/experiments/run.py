@@ -61,6 +61,11 @@ class Runner:
             sys.exit(f"experiments: `foldwise {words}` ended with {done.returncode}:\n{tail}\nThe whole log: {log}")
         return time.monotonic() - started
 
+    def has(self, words):
+        """Whether the study of a command is there already."""
+        name = Path(shlex.split(words)[1]).stem
+        return self.database.exists() and bool(Record(self.database).rows("SELECT 1 FROM study WHERE name = ?", name))
+
     def shown(self, words):
         """A command as a person types it."""
         command, *rest = shlex.split(words)
@@ -80,12 +85,10 @@ class Record:
         return self.tables.execute(sql, values).fetchall()
 
     def artifact(self, study, kind):
-        """The JSON of an artifact of a study or of what was made from it, by the best trial; none if there is none."""
+        """The JSON of an artifact of a study, of its best trial; none if there is none."""
         found = self.rows(
-            """WITH RECURSIVE family (id) AS (SELECT id FROM study WHERE name = ?1
-                   UNION SELECT study.id FROM study JOIN family ON study.parent_study = family.id)
-               SELECT digest FROM artifact JOIN family ON artifact.study_id = family.id JOIN trial ON trial.id = trial_id
-               WHERE artifact.kind = ?2 AND trial.value IS NOT NULL ORDER BY trial.value, artifact.id LIMIT 1""", study, kind)
+            """SELECT digest FROM artifact JOIN study ON study.id = artifact.study_id JOIN trial ON trial.id = trial_id
+               WHERE study.name = ? AND artifact.kind = ? AND trial.value IS NOT NULL ORDER BY trial.value LIMIT 1""", study, kind)
         return json.loads((self.artifacts / found[0][0]).read_text(encoding="utf-8")) if found else None
 
     def search(self, study):
@@ -134,10 +137,9 @@ def machine(foldwise, device):
     return f"one {gpus[0]}, {cores}" if gpus and device != "cpu" else f"{cores}, no GPU"
 
 
-def size_sets(file, size):
-    """The settings of a study file, and those that a size lays over them."""
-    spec = tomllib.loads((STUDIES / file).read_text(encoding="utf-8"))
-    return spec, spec.get("size", {}).get(size, {})
+def study_file(name):
+    """The settings of a study file."""
+    return tomllib.loads((STUDIES / name).read_text(encoding="utf-8"))
 
 
 def main():
@@ -158,6 +160,7 @@ def main():
         where = machine(runner.foldwise, args.device)
         wanted = args.only.split(",") if args.only else [step["id"] for step in plan]
         for step in (step for step in plan if step["id"] in wanted):
+            fresh = bool(step["run"]) and not runner.has(step["run"][0])
             seconds = sum(runner.run(words) for words in step["run"])
             for words in step["report"]:
                 name, _, rest = words.partition(" ")
@@ -165,19 +168,19 @@ def main():
                 shutil.rmtree(runner.folder / out, ignore_errors=True)
                 runner.run(f"report {words}" + ("" if "--out" in rest else f" --out {name}"))
             # Read anew, for several may run side by side, each with steps and a work folder of its own.
-            results = {"machine": where, "steps": {}}
-            if results_file.exists():
-                results["steps"] = json.loads(results_file.read_text(encoding="utf-8"))["steps"]
-            before = results["steps"].get(step["id"], {}).get("seconds", 0)
-            # What was finished before is not run again, and so it takes no time.
-            results["steps"][step["id"]] = {
-                "seconds": round(max(seconds, before), 1),
+            results = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}
+            # What was finished before was not trained again, and took no time now.
+            if step["id"] in results and not fresh:
+                seconds = results[step["id"]]["seconds"]
+            results[step["id"]] = {
+                "machine": where,
+                "seconds": round(seconds, 1),
                 "commands": [runner.shown(words) for words in step["run"] + [f"report {words}" for words in step["report"]]],
                 "figures": page.figures(step["id"], Record(runner.database)),
             }
             results_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             page.copy_pictures(step, runner.folder, DOCS, args.size)
-    page.write(plan, DOCS, ROOT / "docs/experiments.md", size_sets)
+    page.write(plan, DOCS, ROOT / "docs/experiments.md", study_file)
     print("experiments: docs/experiments.md", file=sys.stderr)
 
 
