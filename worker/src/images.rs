@@ -152,6 +152,11 @@ impl DeviceImages {
         self.width
     }
 
+    /// How many of them a step takes where nothing is learned.
+    pub(crate) fn evaluation_batch(&self, layout: Layout) -> usize {
+        layout.evaluation_batch(self.height * self.width)
+    }
+
     /// The images that `indices` name (64-bit integers on the same device), as floats in `[0, 1]`: a fresh tensor
     /// of `[images, pixels]` or `[pixels, images]`.
     ///

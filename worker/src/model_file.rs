@@ -18,7 +18,7 @@ pub const KIND: &str = "model";
 /// The format; another one is refused.
 const FORMAT: &str = "foldwise-model-1";
 /// The longest side of an image.
-const MOST_PIXELS: i64 = 1 << 14;
+const LONGEST_SIDE: i64 = 1 << 14;
 
 /// A fitted model without its weights: what it is, and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,8 +194,8 @@ impl<'a> ModelFile<'a> {
 /// Whether a study could have such a network: no more is built from a file than from a study.
 fn check_settings(settings: &ModelSettings, height: i64, width: i64) -> Result<(), String> {
     for (name, side) in [("height", height), ("width", width)] {
-        if !(1..=MOST_PIXELS).contains(&side) {
-            return Err(format!("{name} cannot be {side}; use 1 to {MOST_PIXELS}"));
+        if !(1..=LONGEST_SIDE).contains(&side) {
+            return Err(format!("{name} cannot be {side}; use 1 to {LONGEST_SIDE}"));
         }
     }
     let values = serde_json::to_value(settings).map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ mod evaluation;
 #[cfg(test)]
 mod fit_tests;
 mod fitting;
+mod follower;
 mod source;
 #[cfg(test)]
 mod source_tests;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldwise_data::{Dataset, Locations};
 use foldwise_shared::model::TrialSettings;
 use foldwise_shared::spec::{self, StudySpec};
-use foldwise_shared::split::Splits;
+use foldwise_shared::split::{Scheme, Splits};
 use foldwise_shared::state::FailureClass;
 use tch::Device;
 
@@ -131,7 +132,8 @@ impl FoldObjective {
         })
     }
 
-    /// The images that a model is judged by: those of the test part, or of the fold's validation part where there are none.
+    /// The images that a model is judged by: those of the test part, or of the fold's validation part where there are none. A
+    /// study that holds no image out validates on its training images.
     fn judges(&self, prepared: &Prepared) -> Result<Judges, Outcome> {
         let dataset = &prepared.opened.dataset;
         let test = DeviceImages::test(dataset, self.device).map_err(|error| match error {
@@ -152,7 +154,8 @@ impl FoldObjective {
                     indices.iter().map(label).collect::<Option<Vec<u8>>>()
                 };
                 let labels = dataset.train().labels().and_then(of);
-                Ok(Judges { images: self.images(&prepared.opened)?, indices, labels, part: "validation" })
+                let part = if prepared.spec.scheme() == Scheme::Whole { "training" } else { "validation" };
+                Ok(Judges { images: self.images(&prepared.opened)?, indices, labels, part })
             }
         }
     }

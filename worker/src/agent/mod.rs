@@ -4,6 +4,7 @@
 mod ack_log;
 mod artifacts;
 mod attempts;
+mod ending;
 mod ends;
 mod fetch;
 mod outbox;
@@ -37,6 +38,7 @@ pub use self::work::{
 
 use self::artifacts::Artifacts;
 use self::attempts::{Attempts, Said};
+use self::ending::HANDED_BACK;
 use self::ends::Ends;
 use self::results::Results;
 use self::session::{Broken, Session};
@@ -383,7 +385,7 @@ impl Agent {
                 info!("{key}: {name}");
                 link.send(wire::phase(key, name));
             }
-            Said::Result(_) if interrupted => {}
+            Said::Result(_) if interrupted => self.results.lose(key),
             Said::Result(result) => {
                 let reported = self.outbox.reported_epoch(key);
                 self.results.offer(key, result, reported, self.outbox.acknowledged_epoch(key));
@@ -393,58 +395,6 @@ impl Agent {
             Said::Checkpoint(draft) => {
                 self.uploads.offer(key, draft, self.outbox.acknowledged_epoch(key));
             }
-        }
-    }
-
-    /// An attempt has ended. Where another is to go on from a checkpoint of it, that must be there before, and so must its
-    /// results: with its end acknowledged, the attempt is no more, and neither is its right to store something.
-    fn end(&mut self, key: AttemptKey, outcome: Outcome, interrupted: bool, link: &Link) {
-        let outcome = self.results.refused(key).map_or(outcome, refused);
-        let results = self.results.is_busy(key);
-        let wants = match &outcome {
-            Outcome::Finished { stopped: true } => {
-                !interrupted && (results || self.uploads.is_busy(key, false))
-            }
-            Outcome::Finished { stopped: false } => results || self.uploads.is_busy(key, true),
-            Outcome::Failed { class, .. } => {
-                let hopeless = matches!(class, FailureClass::Diverged | FailureClass::Invalid);
-                results || !hopeless && self.uploads.is_busy(key, false)
-            }
-            Outcome::Declined { .. } => false,
-        };
-        self.ends.put(key, outcome, Instant::now() + HOLD, self.sent(key));
-        if !wants {
-            self.tell_end(key, link);
-        }
-    }
-
-    /// How much of what an attempt stores has been sent: it changes while that gets on.
-    fn sent(&self, key: AttemptKey) -> usize {
-        self.uploads.sent(key).wrapping_add(self.results.sent(key))
-    }
-
-    /// A result that the coordinator does not take fails its attempt: trying again would end the same way.
-    fn fail_if_refused(&mut self, key: AttemptKey) {
-        if let Some(message) = self.results.refused(key) {
-            self.ends.replace(key, refused(message));
-            self.attempts.stop(key, false);
-        }
-    }
-
-    /// Tells of an end whose files have arrived, or will not.
-    fn tell_end_if_free(&mut self, key: AttemptKey, link: &Link) {
-        let complete = self.ends.is_complete(key);
-        if !self.uploads.is_busy(key, complete) && !self.results.is_busy(key) {
-            self.tell_end(key, link);
-        }
-    }
-
-    /// Tells of the end of an attempt, if it waits to be told.
-    fn tell_end(&mut self, key: AttemptKey, link: &Link) {
-        if let Some(outcome) = self.ends.take(key) {
-            self.uploads.forget(key);
-            self.results.forget(key);
-            self.say(key, Report::End(outcome), link);
         }
     }
 
@@ -488,6 +438,9 @@ impl Agent {
         }
         self.attempts.interrupt_all();
         for key in self.ends.keys() {
+            if self.ends.is_complete(key) && self.results.are_missing(key) {
+                self.ends.replace(key, HANDED_BACK);
+            }
             self.tell_end(key, link);
         }
         self.leave_at.get_or_insert_with(|| Instant::now() + DRAIN);
@@ -513,9 +466,4 @@ impl Agent {
         };
         let _ = time::timeout(HALT, ended).await;
     }
-}
-
-/// How an attempt ends of which a result is not taken.
-fn refused(message: &str) -> Outcome {
-    Outcome::Failed { class: FailureClass::Invalid, message: message.to_owned() }
 }

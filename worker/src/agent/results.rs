@@ -46,6 +46,8 @@ struct Queue {
     /// Bytes of those before it.
     done: usize,
     kinds: BTreeSet<String>,
+    /// Whether one of them was made too late to be sent.
+    lost: bool,
     /// Why the attempt has failed with one of them; the others are not sent.
     refused: Option<String>,
 }
@@ -77,6 +79,11 @@ impl Results {
         self.acknowledged(key, acknowledged);
     }
 
+    /// A result of an attempt is not taken: its time is over.
+    pub fn lose(&mut self, key: AttemptKey) {
+        self.of.entry(key).or_default().lost = true;
+    }
+
     /// All epochs of an attempt up to this one are acknowledged.
     pub fn acknowledged(&mut self, key: AttemptKey, epoch: Epoch) {
         let Some(queue) = self.of.get_mut(&key).filter(|queue| queue.sending.is_none()) else { return };
@@ -102,6 +109,11 @@ impl Results {
     /// Whether results of an attempt are on their way.
     pub fn is_busy(&self, key: AttemptKey) -> bool {
         self.of.get(&key).is_some_and(|queue| queue.sending.is_some() || !queue.waiting.is_empty())
+    }
+
+    /// Whether not all results of an attempt are stored.
+    pub fn are_missing(&self, key: AttemptKey) -> bool {
+        self.is_busy(key) || self.of.get(&key).is_some_and(|queue| queue.lost)
     }
 
     /// Why an attempt has failed with one of its results, if it has.

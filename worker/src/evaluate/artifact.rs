@@ -8,6 +8,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::codes::CodeTable;
+use crate::tensors::bytes_of;
 use crate::train::TrainError;
 
 /// The numbers of an evaluation; its JSON is the file that is kept.
@@ -15,7 +16,8 @@ use crate::train::TrainError;
 pub struct Summary {
     /// The images that were measured on.
     pub images: usize,
-    /// Of which part of the data set they are: `test`, or `validation` where it has no test images.
+    /// Of which part of the data set they are: `test`; where it has no test images `validation`, or `training` if no
+    /// image is held out.
     pub part: &'static str,
     /// The squared error per pixel.
     pub mse: f64,
@@ -45,11 +47,15 @@ pub struct Summary {
     /// The mean silhouette of the codes by class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silhouette: Option<f64>,
-    /// The share of the variance along the two principal components.
-    pub explained_variance: [f64; 2],
+    /// The share of the variance along the two principal components, if they were computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explained_variance: Option<[f64; 2]>,
     /// The map of the codes, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tsne: Option<TsneSummary>,
+    /// What was left out because the codes have too many numbers: `pca`, `tsne`, `random`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<&'static str>,
     /// How long each part took.
     pub seconds: BTreeMap<String, f64>,
 }
@@ -111,7 +117,7 @@ impl PicturesFile {
 /// Codes, and where they lie.
 pub(super) struct CodesFile<'a> {
     pub codes: &'a CodeTable,
-    pub pca: &'a [[f32; 2]],
+    pub pca: Option<&'a [[f32; 2]]>,
     pub tsne: Option<&'a [[f32; 2]]>,
 }
 
@@ -119,10 +125,13 @@ impl CodesFile<'_> {
     pub fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
         let CodeTable { values, rows, columns, labels } = self.codes;
         let codes = bytes_of(values);
-        let pca = bytes_of(self.pca.as_flattened());
-        let tsne = self.tsne.map(|points| bytes_of(points.as_flattened()));
+        let [pca, tsne] =
+            [self.pca, self.tsne].map(|points| points.map(|points| bytes_of(points.as_flattened())));
         let (code, point, label) = (vec![*rows, *columns], vec![*rows, 2], vec![*rows]);
-        let mut tensors = vec![("codes", Dtype::F32, &code, &codes), ("pca", Dtype::F32, &point, &pca)];
+        let mut tensors = vec![("codes", Dtype::F32, &code, &codes)];
+        if let Some(pca) = &pca {
+            tensors.push(("pca", Dtype::F32, &point, pca));
+        }
         if let Some(labels) = labels {
             tensors.push(("labels", Dtype::U8, &label, labels));
         }
@@ -131,10 +140,6 @@ impl CodesFile<'_> {
         }
         file(tensors)
     }
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 fn file(tensors: Vec<(&str, Dtype, &Vec<usize>, &Vec<u8>)>) -> Result<Vec<u8>, TrainError> {

@@ -9,6 +9,9 @@ use super::{EvaluateTask, Halt, Purpose, Watch};
 use crate::embed::{Codes, Pca, TsneSettings, knn_accuracy, pca, silhouette, tsne};
 use crate::train::TrainError;
 
+/// Numbers of a code of which a covariance is computed at most: it has their square, and its eigenvectors take their cube.
+pub(super) const MOST_COLUMNS: usize = 2048;
+
 /// The codes of the first images, on the host.
 pub(super) struct CodeTable {
     /// Row by row.
@@ -38,10 +41,11 @@ pub(super) fn encode(
     let EvaluateTask { model, images, section, .. } = *task;
     let layout = model.network.layout();
     let count = indices.size1()?.min(i64::try_from(section.codes).unwrap_or(i64::MAX));
+    let most = images.evaluation_batch(layout);
     let mut parts = Vec::new();
-    for start in (0..count).step_by(layout.evaluation_batch()) {
+    for start in (0..count).step_by(most) {
         watch.go_on()?;
-        let length = (count - start).min(layout.evaluation_batch() as i64);
+        let length = (count - start).min(most as i64);
         let batch = images.batch(&indices.f_narrow(0, start, length)?, layout)?;
         parts.push(model.network.encode(&model.weights, &batch)?.f_to(Device::Cpu)?);
     }
@@ -88,8 +92,8 @@ impl CodeTable {
 
 /// How codes lie.
 pub(super) struct Mapped {
-    /// Their principal components.
-    pub pca: Pca,
+    /// Their principal components, unless they have too many numbers.
+    pub pca: Option<Pca>,
     /// Their map, if one is wanted and there are enough of them.
     pub tsne: Option<Map>,
     /// How many have the class of their neighbors.
@@ -98,6 +102,8 @@ pub(super) struct Mapped {
     pub silhouette: Option<f64>,
     /// How many neighbors had a vote.
     pub neighbors: Option<usize>,
+    /// What is left out because the codes have too many numbers.
+    pub skipped: Vec<&'static str>,
 }
 
 /// A map of codes by t-SNE.
@@ -110,10 +116,15 @@ pub(super) struct Map {
 /// for, the most there can be are taken.
 pub(super) fn map(task: &EvaluateTask<'_>, table: &CodeTable, watch: &mut Watch<'_>) -> Result<Mapped, Halt> {
     let codes = table.codes()?;
-    let pca = if codes.len() > 1 {
-        pca(codes).map_err(TrainError::from)?
+    let mut skipped = Vec::new();
+    let wide = table.columns > MOST_COLUMNS;
+    let pca = if wide {
+        skipped.push("pca");
+        None
+    } else if codes.len() > 1 {
+        Some(pca(codes).map_err(TrainError::from)?)
     } else {
-        Pca { points: vec![[0.0, 0.0]], explained_variance: [0.0, 0.0] }
+        Some(Pca { points: vec![[0.0, 0.0]], explained_variance: [0.0, 0.0] })
     };
 
     let mut separation = (None, None, None);
@@ -136,7 +147,12 @@ pub(super) fn map(task: &EvaluateTask<'_>, table: &CodeTable, watch: &mut Watch<
     let (knn_accuracy, neighbors, silhouette) = separation;
 
     let most = (codes.len().saturating_sub(1) / 3) as f64;
-    let tsne = if task.section.tsne && most >= 1.0 {
+    let wanted = task.section.tsne && most >= 1.0;
+    if wanted && wide {
+        // It begins with the principal components.
+        skipped.push("tsne");
+    }
+    let tsne = if wanted && !wide {
         let perplexity = task.section.perplexity.min(most);
         let settings = TsneSettings { perplexity, seed: Purpose::Tsne.seed_of(task.seed) };
         let embedding = watch.part("t-SNE", |watch| finished(tsne(codes, settings, &mut |_| flow(watch))))?;
@@ -146,7 +162,7 @@ pub(super) fn map(task: &EvaluateTask<'_>, table: &CodeTable, watch: &mut Watch<
     } else {
         None
     };
-    Ok(Mapped { pca, tsne, knn_accuracy, silhouette, neighbors })
+    Ok(Mapped { pca, tsne, knn_accuracy, silhouette, neighbors, skipped })
 }
 
 fn flow(watch: &Watch<'_>) -> ControlFlow<()> {

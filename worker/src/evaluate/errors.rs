@@ -32,12 +32,12 @@ pub(super) fn errors(
     let _guard = tch::no_grad_guard();
     let layout = model.network.layout();
     let count = indices.size1()?;
-    let most = layout.evaluation_batch() as i64;
+    let most = images.evaluation_batch(layout);
     let zero = || Tensor::f_zeros(&[] as &[i64], (Kind::Double, images.device()));
     let (mut mse, mut loss, mut kl) = (zero()?, zero()?, None);
-    for start in (0..count).step_by(layout.evaluation_batch()) {
+    for start in (0..count).step_by(most) {
         watch.go_on()?;
-        let length = (count - start).min(most);
+        let length = (count - start).min(most as i64);
         let batch = images.batch(&indices.f_narrow(0, start, length)?, layout)?;
         let input = corruption::apply(steps, &batch, layout, images.height(), images.width())?;
         let reconstruction = model.network.forward(&model.weights, &input, false)?;

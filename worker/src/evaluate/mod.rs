@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use foldwise_shared::spec::{Corruption, EvaluateSection, Gaussian, Occlusion};
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
 use crate::embed::EmbedError;
 use crate::fitted::FittedModel;
 use crate::images::DeviceImages;
-use crate::train::TrainError;
+use crate::train::{TrainError, checked_indices, mix};
 
 use self::artifact::{CodesFile, PicturesFile};
 pub use self::artifact::{Levels, Summary, TsneSummary};
@@ -39,7 +39,7 @@ pub struct EvaluateTask<'a> {
     pub indices: &'a [i64],
     /// Their classes, one an index, where they are known.
     pub labels: Option<&'a [u8]>,
-    /// `test`, or `validation` for a data set without test images.
+    /// `test`; for a data set without test images `validation`, or `training` where no image is held out.
     pub part: &'static str,
     /// What the model was trained to undo.
     pub corruption: &'a [Corruption],
@@ -119,11 +119,7 @@ impl Purpose {
             Self::RandomCodes => 4,
             Self::Tsne => 5,
         };
-        // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) keeps the streams of neighboring seeds apart.
-        let mut z = seed.wrapping_add((number << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(seed, number << 40)
     }
 
     fn seed(self, seed: u64) {
@@ -142,7 +138,7 @@ pub fn mean_error(
     interrupt: &dyn Fn() -> bool,
 ) -> Result<Option<f64>, TrainError> {
     let watch = Watch { interrupt, phase: &mut |_| {}, seconds: BTreeMap::new() };
-    let result = indices_on(images, indices)
+    let result = checked_indices("training", indices, images.len(), images.device())
         .map_err(Halt::from)
         .and_then(|indices| errors(model, images, &indices, &[], &watch));
     unless_interrupted(result.map(|errors| errors.mse))
@@ -172,38 +168,54 @@ fn unless_interrupted<T>(result: Result<T, Halt>) -> Result<Option<T>, TrainErro
 fn measure(task: &EvaluateTask<'_>, mut watch: Watch<'_>) -> Result<Evaluation, Halt> {
     let _guard = tch::no_grad_guard();
     let EvaluateTask { model, images, section, .. } = *task;
-    let indices = indices_on(images, task.indices)?;
+    let indices = checked_indices(task.part, task.indices, images.len(), images.device())?;
     if task.labels.is_some_and(|labels| labels.len() != task.indices.len()) {
         return Err(TrainError::Invalid("there must be a label for each image".into()).into());
     }
 
     let Errors { mse, kl, loss } = watch.part("test", |watch| errors(model, images, &indices, &[], watch))?;
-    if !mse.is_finite() {
+    if let Some(error) = [mse, loss].into_iter().chain(kl).find(|error| !error.is_finite()) {
         return Err(
-            TrainError::Invalid(format!("the model's error is {mse}; its weights are no good")).into()
+            TrainError::Invalid(format!("the model's error is {error}; its weights are no good")).into()
         );
     }
-    let under = |steps: &[Corruption], purpose: Purpose, watch: &Watch<'_>| -> Result<f64, Halt> {
-        purpose.seed(task.seed);
-        Ok(errors(model, images, &indices, steps, watch)?.mse)
-    };
+    let under =
+        |steps: &[Corruption], purpose: Purpose, what: &str, watch: &Watch<'_>| -> Result<f64, Halt> {
+            purpose.seed(task.seed);
+            let mse = errors(model, images, &indices, steps, watch)?.mse;
+            if mse.is_finite() {
+                return Ok(mse);
+            }
+            Err(TrainError::Invalid(format!("the model's error under {what} is {mse}; take less of it"))
+                .into())
+        };
     let noise = watch.part("noise", |watch| {
-        levels(&section.noise, |level| under(&[gaussian(level)], Purpose::Noise, watch))
+        levels(&section.noise, |level| {
+            under(&[gaussian(level)], Purpose::Noise, &format!("noise of {level}"), watch)
+        })
     })?;
     let occlusion = watch.part("occlusion", |watch| {
-        levels(&section.occlusion, |level| under(&[square(level)], Purpose::Occlusion, watch))
+        levels(&section.occlusion, |level| {
+            under(&[square(level)], Purpose::Occlusion, &format!("occlusion of {level}"), watch)
+        })
     })?;
     let own = if task.corruption.is_empty() {
         None
     } else {
-        Some(watch.part("own corruption", |watch| under(task.corruption, Purpose::Own, watch))?)
+        Some(watch.part("own corruption", |watch| {
+            under(task.corruption, Purpose::Own, "its own corruption", watch)
+        })?)
     };
 
     let codes = watch.part("codes", |watch| codes::encode(task, &indices, watch))?;
-    let Mapped { pca, tsne, knn_accuracy, silhouette, neighbors } = codes::map(task, &codes, &mut watch)?;
+    let Mapped { pca, tsne, knn_accuracy, silhouette, neighbors, mut skipped } =
+        codes::map(task, &codes, &mut watch)?;
 
     let pictures = watch.part("pictures", |watch| pictures(task, &indices, &codes, watch))?;
     let classes = pictures.classes.clone();
+    if !pictures::draws_codes(model, &codes) {
+        skipped.push("random");
+    }
     let summary = Summary {
         images: task.indices.len(),
         part: task.part,
@@ -218,12 +230,16 @@ fn measure(task: &EvaluateTask<'_>, mut watch: Watch<'_>) -> Result<Evaluation, 
         knn_accuracy,
         neighbors,
         silhouette,
-        explained_variance: pca.explained_variance,
+        explained_variance: pca.as_ref().map(|pca| pca.explained_variance),
         tsne: tsne.as_ref().map(|tsne| tsne.summary.clone()),
+        skipped,
         seconds: watch.seconds,
     };
-    let file =
-        CodesFile { codes: &codes, pca: &pca.points, tsne: tsne.as_ref().map(|tsne| &tsne.points[..]) };
+    let file = CodesFile {
+        codes: &codes,
+        pca: pca.as_ref().map(|pca| &pca.points[..]),
+        tsne: tsne.as_ref().map(|tsne| &tsne.points[..]),
+    };
     Ok(Evaluation { summary, pictures: pictures.to_bytes()?, codes: file.to_bytes()? })
 }
 
@@ -270,32 +286,18 @@ fn pictures(
         file.add(&format!("{name}.corrupted"), &corrupted, &[])?;
         file.add(&format!("{name}.reconstructed"), &reconstructed, &[])?;
     }
-    Purpose::RandomCodes.seed(task.seed);
-    let random = pictures::random_codes(model, codes, i64::from(section.pictures))?;
-    file.add("random", &pictures::decode(model, images.device(), &random, watch)?, &[])?;
+    if pictures::draws_codes(model, codes) {
+        Purpose::RandomCodes.seed(task.seed);
+        let random = pictures::random_codes(model, codes, i64::from(section.pictures))?;
+        file.add("random", &pictures::decode(model, images, &random, watch)?, &[])?;
+    }
     if let Some(centroids) = codes.centroids()? {
         file.classes = Some(centroids.classes.clone());
-        let decoded = pictures::decode(model, images.device(), &centroids.codes, watch)?;
+        let decoded = pictures::decode(model, images, &centroids.codes, watch)?;
         file.add("centroids", &decoded, &[])?;
         let (morphing, shape) = pictures::morphing(&centroids.codes, images.height() * images.width())?;
-        let decoded = pictures::decode(model, images.device(), &morphing, watch)?;
+        let decoded = pictures::decode(model, images, &morphing, watch)?;
         file.add("morphing", &decoded, &shape)?;
     }
     Ok(file)
-}
-
-/// The indices on the device of the images; CUDA would not say which one is wrong, so they are checked here.
-fn indices_on(images: &DeviceImages, indices: &[i64]) -> Result<Tensor, TrainError> {
-    let count = images.len();
-    match indices.iter().find(|index| !(0..count).contains(*index)) {
-        Some(index) => {
-            Err(TrainError::Invalid(format!("image {index} is to be measured; there are {count}")))
-        }
-        None if indices.is_empty() => Err(TrainError::Invalid("there are no images to measure on".into())),
-        None => Ok(on_device(indices, images).map_err(TrainError::from)?),
-    }
-}
-
-fn on_device(indices: &[i64], images: &DeviceImages) -> Result<Tensor, TchError> {
-    Tensor::f_from_slice(indices)?.f_to(images.device())
 }

@@ -3,7 +3,7 @@
 use foldwise_shared::spec::Corruption;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::codes::CodeTable;
+use super::codes::{CodeTable, MOST_COLUMNS};
 use super::{Halt, Watch};
 use crate::corruption;
 use crate::fitted::FittedModel;
@@ -71,23 +71,28 @@ impl Grid {
     }
 }
 
-/// The pixels of codes, `[codes, pixels]` on the host, some codes at a time.
+/// The pixels of codes of such images, `[codes, pixels]` on the host, some codes at a time.
 pub(super) fn decode(
     model: &FittedModel,
-    device: Device,
+    images: &DeviceImages,
     codes: &Tensor,
     watch: &Watch<'_>,
 ) -> Result<Tensor, Halt> {
     let count = codes.size2()?.0;
-    let most = model.network.layout().evaluation_batch();
+    let most = images.evaluation_batch(model.network.layout());
     let mut parts = Vec::new();
     for start in (0..count).step_by(most) {
         watch.go_on()?;
         let part = codes.f_narrow(0, start, (count - start).min(most as i64))?;
-        let part = part.f_to_kind(Kind::Float)?.f_to(device)?;
+        let part = part.f_to_kind(Kind::Float)?.f_to(images.device())?;
         parts.push(model.network.decode(&model.weights, &part)?.f_to(Device::Cpu)?);
     }
     Ok(Tensor::f_cat(&parts, 0)?)
+}
+
+/// Whether codes can be drawn: of a plain network, the covariance of its own must not be too large.
+pub(super) fn draws_codes(model: &FittedModel, codes: &CodeTable) -> bool {
+    model.settings.variational || codes.columns <= MOST_COLUMNS
 }
 
 /// Codes that were drawn: of a variational network from the standard normal distribution, which it was trained to fill; of a plain

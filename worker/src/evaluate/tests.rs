@@ -108,7 +108,7 @@ fn a_model_of_half_gray_has_the_error_of_half_gray_whatever_its_input() {
     assert!(noisy.iter().filter(|gray| **gray == 0).count() > noisy.len() / 3);
     let occluded = bytes_of(&pictures, "occlusion.corrupted");
     assert!(original.iter().zip(&occluded).all(|(before, after)| after == before || *after == 0));
-    assert_eq!(summary.explained_variance, [0.0, 0.0], "all codes are the same");
+    assert_eq!(summary.explained_variance, Some([0.0, 0.0]), "all codes are the same");
 }
 
 #[test]
@@ -182,6 +182,25 @@ fn pictures_and_codes_have_their_shapes() {
         ]
     );
     assert_eq!(summary.seconds.len(), phases.len());
+}
+
+#[test]
+fn of_codes_with_too_many_numbers_no_covariance_is_computed() {
+    let _alone = alone();
+    let wide = codes::MOST_COLUMNS as i64 + 1;
+    for (variational, skipped) in [(false, &["pca", "tsne", "random"][..]), (true, &["pca", "tsne"])] {
+        let settings = ModelSettings { latent_dim: wide, ..lab(variational) };
+        let (evaluation, _) = run(&random(&settings), Some(&labels()), &[], &section());
+        assert_eq!(evaluation.summary.skipped, skipped);
+        assert!(evaluation.summary.explained_variance.is_none() && evaluation.summary.tsne.is_none());
+        let names: Vec<_> = shapes(&evaluation.codes).into_iter().map(|(name, _, _)| name).collect();
+        assert_eq!(names, ["codes", "labels"]);
+        let random = shapes(&evaluation.pictures).iter().any(|(name, _, _)| name == "random");
+        assert_eq!(random, variational);
+    }
+    let (evaluation, _) = run(&random(&lab(false)), None, &[], &section());
+    let json = serde_json::to_value(&evaluation.summary).expect("JSON");
+    assert!(json.get("skipped").is_none() && json.get("explained_variance").is_some());
 }
 
 #[test]
@@ -332,6 +351,14 @@ fn what_cannot_be_measured_says_so() {
     assert!(task(&model, &[], None).contains("no images"));
     assert!(task(&model, &[8], None).contains("image 8"));
     assert!(task(&model, &[1, 2], Some(&[0])).contains("a label for each"));
+    let loud = EvaluateSection { noise: vec![0.1, 1e39], ..section.clone() };
+    let message = {
+        let (part, corruption, images, section) = ("test", &[][..], &images, &loud);
+        let (model, indices, labels) = (&model, &[1_i64, 2][..], None);
+        let task = EvaluateTask { model, images, indices, labels, part, corruption, section, seed: 1 };
+        error(evaluate(&task, &|| false, &mut |_| {}))
+    };
+    assert!(message.contains(&format!("under noise of {} is", 1e39)), "{message}");
     model.weights[0] = Tensor::full_like(&model.weights[0], f64::NAN);
     assert!(task(&model, &[1, 2], None).contains("the model's error is NaN"));
     let error = FittedModel::new(&lab(false), (28, 28), &[0.0; 10], Device::Cpu).err().expect("too few");

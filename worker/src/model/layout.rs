@@ -4,6 +4,9 @@ use tch::{Device, TchError, Tensor};
 
 use super::convolution::Side;
 
+/// Pixels of an image of 28x28.
+const SMALL: usize = 784;
+
 /// The order of a batch's two axes. A feature is one pixel of one channel, or one unit of a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -26,12 +29,15 @@ impl Layout {
     }
 
     /// Images a step where nothing is learned: a GPU wants many; a CPU as many as its cache holds with all that is
-    /// gathered from them (256 were 1.3 times as fast as 2,048).
-    pub(crate) fn evaluation_batch(self) -> usize {
-        match self {
+    /// gathered from them (256 were 1.3 times as fast as 2,048). Of larger images than 28x28 fewer, so that a step takes no
+    /// more memory.
+    pub(crate) fn evaluation_batch(self, pixels: i64) -> usize {
+        let most = match self {
             Layout::ImagesFirst => 2048,
             Layout::ImagesLast => 256,
-        }
+        };
+        let pixels = usize::try_from(pixels).unwrap_or_default();
+        (most * SMALL / pixels.max(SMALL)).max(1)
     }
 
     /// A batch of this layout from `[images, features]`.
@@ -83,5 +89,19 @@ impl Layout {
         }
         let images = x.size2()?.1;
         x.f_view([outer, inner, images])?.f_transpose(0, 1)?.f_reshape([-1, images])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_large_images_fewer_are_evaluated_at_once() {
+        for (layout, most) in [(Layout::ImagesFirst, 2048), (Layout::ImagesLast, 256)] {
+            assert_eq!([1, 784].map(|pixels| layout.evaluation_batch(pixels)), [most; 2]);
+            assert_eq!(layout.evaluation_batch(4 * 784), most / 4);
+            assert_eq!(layout.evaluation_batch(1 << 28), 1);
+        }
     }
 }

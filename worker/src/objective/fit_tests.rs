@@ -100,7 +100,10 @@ fn a_fit_leaves_a_picture_an_epoch_and_its_best_model() {
         .min_by(|one, other| one.validation_loss.total_cmp(&other.validation_loss))
         .expect("an epoch");
     assert_eq!((file.info.epoch, file.info.validation_loss), (best.epoch.0, best.validation_loss));
-    assert_eq!((&file.info.params, file.info.study.as_str()), (&work.params, "tiny"));
+    assert_eq!(file.info.study, "tiny");
+    // The trial's params, and what the study fixes.
+    let param = |name: &str| file.info.params.get(name).and_then(ParamValue::as_f64);
+    assert_eq!(["learning_rate", "latent_dim", "batch_size"].map(param), [1e-3, 2.0, 8.0].map(Some));
     let network = model::build(&file.info.settings, 28, 28, Device::Cpu).expect("it fits");
     assert!(file.weights(&network.parameters()).is_ok_and(|weights| weights.len() > 10_000));
 }
@@ -142,6 +145,23 @@ fn without_images_to_judge_by_the_last_weights_are_the_model() {
     let models = of(&heard, "model");
     let file = ModelFile::from_bytes(models[0].1).expect("a model");
     assert_eq!(file.info.epoch, 3);
+}
+
+#[test]
+fn an_image_that_there_is_none_of_is_found_before_anything_runs() {
+    let _alone = alone();
+    let folder = super::source_tests::digits(true, false);
+    let mut work = fit_work(folder.path(), 5, |spec| {
+        spec.fit = Some(FitSection { image: 300 });
+        spec.space.0.clear();
+        spec.fix_setting("learning_rate", &ParamValue::Text("find".into())).expect("a setting");
+    });
+    work.params.clear();
+    let (heard, outcome) = heard(&objective(), &work, None, 0);
+    let (class, text) = message(outcome);
+    assert_eq!(class, Some(FailureClass::Invalid));
+    assert!(text.contains("fit.image is 300") && text.contains("use 0 to 299"), "{text}");
+    assert!(heard.phases.is_empty() && heard.derived.is_empty());
 }
 
 #[test]

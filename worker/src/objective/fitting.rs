@@ -24,7 +24,8 @@ pub(super) struct Fitting {
     height: usize,
     width: usize,
     settings: ModelSettings,
-    params: Params,
+    /// What the model file names as the params of the training.
+    pub params: Params,
     study: String,
 }
 
@@ -38,7 +39,6 @@ impl Fitting {
         dataset: &Dataset,
         validation: &[i64],
         settings: &ModelSettings,
-        params: &Params,
         study: &str,
     ) -> Result<Self, TrainError> {
         let bytes = watched(fit, dataset, validation)?;
@@ -48,7 +48,7 @@ impl Fitting {
             height: dataset.train().height(),
             width: dataset.train().width(),
             settings: settings.clone(),
-            params: params.clone(),
+            params: Params::new(),
             study: study.to_owned(),
         })
     }

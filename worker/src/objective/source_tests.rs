@@ -19,7 +19,7 @@ const TRAIN: usize = 1200;
 const TEST: usize = 300;
 
 /// A folder of drawn digits, with a test part and labels if they are wanted.
-fn digits(test: bool, labels: bool) -> tempfile::TempDir {
+pub(super) fn digits(test: bool, labels: bool) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let mut parts = vec![("train", Part::Train, TRAIN)];
     if test {
@@ -148,6 +148,21 @@ fn without_test_images_the_validation_part_is_measured() {
     let numbers = json(&heard, "evaluation");
     assert_eq!((&numbers["images"], &numbers["part"]), (&200.into(), &"validation".into()));
     assert!(numbers.get("knn_accuracy").is_none() && numbers.get("classes").is_none());
+}
+
+#[test]
+fn with_nothing_held_out_the_training_images_are_measured_and_named_so() {
+    let _alone = alone();
+    let folder = digits(false, false);
+    let mut work = work(folder.path(), "evaluation", EVALUATE, Some(model(&settings().model)));
+    let mut spec = StudySpec::from_json(&work.study.spec).expect("a spec");
+    spec.data.holdout = Some(0);
+    let splits_digest = Splits::new(3, spec.scheme(), TRAIN).expect("it fits").digest();
+    work.study = Arc::new(StudyWork { spec: spec.to_json(), splits_digest, ..(*work.study).clone() });
+    let (heard, outcome) = run(&work, None, 0);
+    assert_eq!(outcome, Outcome::Finished { stopped: false });
+    let numbers = json(&heard, "evaluation");
+    assert_eq!((&numbers["images"], &numbers["part"]), (&TRAIN.into(), &"training".into()));
 }
 
 #[test]

@@ -1,21 +1,17 @@
 //! Trains a classifier on the frozen convolutions of a fitted model, and judges it at its end.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
-use foldwise_shared::ids::Epoch;
 use foldwise_shared::model::LearningRate;
 use foldwise_shared::spec::{CheckpointSection, Keep};
 use foldwise_shared::split::Scheme;
 use foldwise_shared::state::FailureClass;
 
-use super::training::{diverged, find_rate, identity, report};
+use super::follower::{Follower, diverged, start_of};
+use super::training::{find_rate, identity};
 use super::{FoldObjective, Judges, Prepared, failed, invalid};
-use crate::agent::{Control, Draft, FoldWork, Outcome, Progress};
-use crate::model::ParameterSpec;
-use crate::train::{
-    Best, Checkpoint, Ending, EpochResult, Flow, Listener, Plan, Start, Trainer, range_test_of, run,
-};
+use crate::agent::{Control, FoldWork, Outcome, Progress};
+use crate::train::{Best, Ending, Plan, Trainer, range_test_of, run};
 use crate::transfer::{Features, Head, Verdict, accuracy, judge};
 
 const STOPPED: Outcome = Outcome::Finished { stopped: true };
@@ -76,14 +72,7 @@ impl FoldObjective {
 
         let identity =
             format!("{} of {}", identity(work, &settings), work.study.source.as_deref().unwrap_or_default());
-        let start = match (&work.start, start) {
-            (None, _) => None,
-            (Some(point), Some(file)) => Some(Start { file, epoch: point.epoch.0, identity: &identity }),
-            (Some(_), None) => {
-                let message = "the checkpoint to go on from is missing".to_owned();
-                return Err(Outcome::Failed { class: FailureClass::Error, message });
-            }
-        };
+        let start = start_of(work, start, &identity)?;
         // The best weights are needed at the end, even where nobody wants a checkpoint.
         let keeps = spec.checkpoint.keep != Keep::None;
         let checkpoints = if keeps {
@@ -100,7 +89,8 @@ impl FoldObjective {
         };
         let trainer = Trainer::of(Box::new(head(&features)?), &train, &settings, work.seed)
             .map_err(|error| failed(&error))?;
-        let mut follower = Follower { progress, identity: &identity, keeps, last: None, best: None };
+        let mut follower = Follower::new(progress, &identity);
+        follower.keeps = keeps;
         let ending = run(trainer, plan, &interrupt, &mut follower).map_err(|error| failed(&error))?;
         let Follower { last, best, .. } = follower;
         match ending {
@@ -135,38 +125,4 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, Outcome> {
         let message = format!("failed to write a result: {error}");
         Outcome::Failed { class: FailureClass::Error, message }
     })
-}
-
-/// Passes on what comes of a training.
-struct Follower<'a> {
-    progress: &'a mut dyn Progress,
-    identity: &'a str,
-    /// Whether checkpoints are wanted.
-    keeps: bool,
-    last: Option<EpochResult>,
-    best: Option<Best>,
-}
-
-impl Listener for Follower<'_> {
-    fn epoch(&mut self, result: &EpochResult) -> Flow {
-        self.last = Some(*result);
-        match self.progress.epoch(report(result)) {
-            ControlFlow::Continue(()) => Flow::Continue,
-            ControlFlow::Break(()) => Flow::Stop,
-        }
-    }
-
-    fn finished(&mut self, best: Best, _specs: &[ParameterSpec]) {
-        self.best = Some(best);
-    }
-
-    fn checkpoint(&mut self, checkpoint: Checkpoint, specs: &[ParameterSpec], last: bool) {
-        if !self.keeps {
-            return;
-        }
-        let (identity, specs) = (self.identity.to_owned(), specs.to_vec());
-        let epoch = Epoch(checkpoint.epoch);
-        let write = move || checkpoint.to_bytes(&identity, &specs).map_err(|error| error.to_string());
-        self.progress.checkpoint(Draft { epoch, last, write: Box::new(write) });
-    }
 }

@@ -17,8 +17,7 @@ pub enum Draws {
 }
 
 impl Draws {
-    /// Seeds libtorch's generators, from the seed of the fold. SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) keeps the
-    /// streams of neighboring seeds apart.
+    /// Seeds libtorch's generators, from the seed of the fold.
     pub fn seed(self, seed: u64) {
         let number = match self {
             Self::Weights => 0,
@@ -27,9 +26,15 @@ impl Draws {
             Self::RangeTest => (1 << 32) + 1,
             Self::Picture => (1 << 32) + 2,
         };
-        let mut z = seed.wrapping_add((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        tch::manual_seed((z ^ (z >> 31)).cast_signed());
+        tch::manual_seed(mix(seed, number + 1).cast_signed());
     }
+}
+
+/// The seed of a purpose, by its number. SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) keeps the streams of neighboring
+/// seeds apart.
+pub(crate) fn mix(seed: u64, number: u64) -> u64 {
+    let mut z = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

@@ -92,7 +92,7 @@ impl Learner for ImageLearner<'_> {
     }
 
     fn evaluation_batch(&self) -> usize {
-        self.network.layout().evaluation_batch()
+        self.images.evaluation_batch(self.network.layout())
     }
 
     /// The batch itself is what the network is to give; its input is the batch as it is corrupted.

@@ -15,12 +15,14 @@ mod trainer;
 
 pub use checkpoint::{Best, Checkpoint, CheckpointError};
 pub use draws::Draws;
+pub(crate) use draws::mix;
 pub use early_stopping::{EarlyStopper, StopperState};
 pub use error::TrainError;
 pub use fit::{Ending, EpochResult, FitTask, Flow, Listener, Plan, Start, fit, run};
 pub use learner::{ImageLearner, Learner, Measured};
 pub use range_test::{RangeTest, range_test, range_test_of, search};
 pub use schedule::learning_rate;
+pub(crate) use trainer::checked_indices;
 pub use trainer::{LossParts, Picture, Trainer, Validated};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The weights, the optimizer and the data of one fold, and what one epoch does with them.
 
 use foldwise_shared::model::{Schedule, TrialSettings};
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::{Best, Checkpoint, CheckpointError};
 use super::optimizer::{self, Optimizer, to_host};
@@ -109,7 +109,7 @@ impl<'a> Trainer<'a> {
             settings.weight_decay,
             settings.momentum,
         )?;
-        let train = indices(&*learner, "training", train)?;
+        let train = checked_indices("training", train, learner.images(), learner.device())?;
         Ok(Trainer {
             learner,
             parameters,
@@ -140,7 +140,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`TrainError::Invalid`] for no index at all, or one of no image.
     pub fn validation(&self, validation: &[i64]) -> Result<Tensor, TrainError> {
-        indices(&*self.learner, "validation", validation)
+        checked_indices("validation", validation, self.learner.images(), self.learner.device())
     }
 
     /// The weights.
@@ -279,14 +279,18 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Indices of images on the device of the images; CUDA would not say which one is wrong, so they are checked here.
-fn indices(learner: &dyn Learner, part: &str, indices: &[i64]) -> Result<Tensor, TrainError> {
+/// Indices of a part of so many images, on their device; CUDA would not say which one is wrong, so they are checked here.
+pub(crate) fn checked_indices(
+    part: &str,
+    indices: &[i64],
+    images: i64,
+    device: Device,
+) -> Result<Tensor, TrainError> {
     if indices.is_empty() {
         return Err(TrainError::Invalid(format!("the {part} part has no images")));
     }
-    if let Some(index) = indices.iter().find(|index| !(0..learner.images()).contains(index)) {
-        let count = learner.images();
-        return Err(TrainError::Invalid(format!("the {part} part names image {index}; there are {count}")));
+    if let Some(index) = indices.iter().find(|index| !(0..images).contains(*index)) {
+        return Err(TrainError::Invalid(format!("the {part} part names image {index}; there are {images}")));
     }
-    Ok(Tensor::f_from_slice(indices)?.f_to(learner.device())?)
+    Ok(Tensor::f_from_slice(indices)?.f_to(device)?)
 }

@@ -46,7 +46,7 @@ impl Features {
             return Err(TrainError::Invalid(format!("{count} labels for {there} images; each needs one")));
         }
         let layout = model.network.layout();
-        let most = layout.evaluation_batch();
+        let most = images.evaluation_batch(layout);
         let device = images.device();
         // Filled in part by part, so that nothing lies in memory twice.
         let values = Tensor::f_empty([count, model.network.feature_count()], (Kind::Float, device))?;

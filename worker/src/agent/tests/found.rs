@@ -103,6 +103,33 @@ async fn a_stop_after_the_epoch_waits_for_results_and_a_stop_at_once_does_not() 
 }
 
 #[tokio::test]
+async fn a_drain_hands_back_what_is_done_but_for_its_results() {
+    let grace = Duration::from_millis(300);
+    let mut coordinator = Coordinator::start().await;
+    coordinator.shelf().answers = vec![Status::unavailable("busy"); 10_000];
+    // Its model is not taken in time, it is made too late, and there is none: a checkpoint is no result.
+    for (trial, steps, stopped) in [
+        (0, vec![Do::Epoch, Do::Make("model", None), DONE], true),
+        (1, vec![Do::Epoch, Do::EndLate("model")], true),
+        (2, vec![Do::Store(true), DONE], false),
+    ] {
+        let worker = Worker::start_with_grace(coordinator.address, None, PATIENCE, grace);
+        let (mut session, _, _) = coordinator.greeted().await;
+        session.assign(&[trial]);
+        worker.script.tell(trial, steps);
+        assert_eq!(session.next().await, epoch_message(trial, 1));
+        session.acknowledge(trial, ack(1));
+        worker.script.has_taken_all(trial).await;
+        worker.shutdown.send(Shutdown::Drain).expect("it runs");
+        assert_eq!(session.next().await, From::Ready(v1::Ready { slots: 0 }));
+        assert_eq!(session.next().await, finished(trial, stopped));
+        session.acknowledge(trial, ACK_END);
+        worker.ended().await.expect("drained");
+    }
+    assert_eq!(coordinator.shelf().results.len(), 0);
+}
+
+#[tokio::test]
 async fn a_result_that_is_refused_fails_its_attempt() {
     let mut coordinator = Coordinator::start().await;
     let worker = Worker::start(coordinator.address);

@@ -37,6 +37,8 @@ pub enum Do {
     /// A result of this kind, after this epoch.
     Make(&'static str, Option<u32>),
     End(Outcome),
+    /// Hears of a stop only when it is done: makes a result of this kind, and ends as finished.
+    EndLate(&'static str),
     Panic,
 }
 
@@ -58,6 +60,16 @@ impl Script {
             }
         };
         timeout(SOON, started).await.expect("a start soon");
+    }
+
+    /// Waits until a trial is at the last of its steps: a stop after the epoch comes too late for those before.
+    pub async fn has_taken_all(&self, trial: u32) {
+        let taken = async {
+            while !self.state.lock().expect("no panic").steps.get(&trial).is_some_and(Vec::is_empty) {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, taken).await.expect("its last step soon");
     }
 
     /// Blocks until a trial is in the midst of an epoch: its last report was answered, and nothing is told it.
@@ -114,6 +126,13 @@ impl Objective for Script {
                 None => return Outcome::Finished { stopped: true },
                 Some(Do::Panic) => panic!("a wheel came off"),
                 Some(Do::End(outcome)) => return outcome,
+                Some(Do::EndLate(kind)) => {
+                    while !control.interrupted() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    progress.artifact(kind, None, made(trial, kind, 0));
+                    return Outcome::Finished { stopped: false };
+                }
                 Some(Do::Find(rate)) => progress.derived("learning_rate", ParamValue::Float(rate)),
                 Some(Do::Phase(name)) => progress.phase(name),
                 Some(Do::Make(kind, of)) => {
