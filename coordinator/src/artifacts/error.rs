@@ -82,9 +82,6 @@ pub enum ArtifactError {
     /// Nothing in the database says that this worker may have it.
     #[error("{0}")]
     NotYours(String),
-    /// Nothing in the database is like it.
-    #[error("{0}")]
-    NotThere(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

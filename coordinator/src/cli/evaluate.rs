@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use foldwise_shared::model::ModelSettings;
-use foldwise_shared::spec::{StudySpec, differences, evaluation_of};
+use foldwise_shared::spec::{NAME_LENGTH, StudySpec, differences, evaluation_of};
 use foldwise_shared::value::{Params, short};
 
 use super::args::EvaluateArgs;
@@ -97,10 +97,7 @@ fn free(
 ) -> Result<StudySpec, CliError> {
     let mut number = 1;
     loop {
-        let name = match number {
-            1 => format!("{fit}-evaluation"),
-            number => format!("{fit}-evaluation-{number}"),
-        };
+        let name = numbered(fit, number);
         let spec = wanted(&name)?;
         let stored = stage.find(&spec.study.name)?;
         let stored = stored.and_then(|study| StudySpec::from_json(&study.spec).ok());
@@ -110,5 +107,29 @@ fn free(
             return Ok(spec);
         }
         number += 1;
+    }
+}
+
+/// The name of a fit's evaluation; of a long one the start, so that it is a name.
+fn numbered(fit: &str, number: u32) -> String {
+    let end = if number == 1 { "-evaluation".to_owned() } else { format!("-evaluation-{number}") };
+    let start = fit.get(..NAME_LENGTH.saturating_sub(end.len())).unwrap_or(fit);
+    format!("{start}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_of_a_long_name_has_a_name_too() {
+        assert_eq!(numbered("fit", 1), "fit-evaluation");
+        assert_eq!(numbered("fit", 12), "fit-evaluation-12");
+        let long = "x".repeat(NAME_LENGTH);
+        for number in [1, 2, u32::MAX] {
+            let name = numbered(&long, number);
+            assert_eq!(name.len(), NAME_LENGTH, "{name}");
+            assert!(name.contains("x-evaluation"), "{name}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use foldwise_shared::artifact::ArtifactRecord;
+use foldwise_shared::artifact::{ArtifactRecord, MODEL};
 use foldwise_shared::ids::FoldIndex;
 use foldwise_shared::record::{StudyRecord, TrialRecord};
 use foldwise_shared::spec::StudySpec;
@@ -110,6 +110,12 @@ fn role(study: &StudyRecord) -> Role {
     }
 }
 
+/// The digest of the model that an evaluation is of.
+fn measured(study: &StudyRecord) -> Option<String> {
+    let spec: serde_json::Value = serde_json::from_str(&study.spec).ok()?;
+    Some(spec["source"]["model"].as_str()?.to_owned())
+}
+
 /// A report while it is read.
 struct Reading<'a> {
     source: &'a Source,
@@ -136,12 +142,19 @@ impl Reading<'_> {
         match role {
             Role::Search => self.search(study, command)?,
             Role::Fit => {
-                let fit = Some(self.run(study, &["reconstruction", "range-test"])?);
-                let mut model = Model { name: study.name.clone(), fit, ..Model::default() };
+                let fit = self.run(study, &["reconstruction", "range-test"])?;
+                let artifacts = self.source.artifacts(study)?;
+                let own = artifacts
+                    .into_iter()
+                    .rfind(|artifact| artifact.kind == MODEL && artifact.trial == fit.trial.number)
+                    .map(|artifact| artifact.digest);
+                let mut model = Model { name: study.name.clone(), fit: Some(fit), ..Model::default() };
+                // Before what came from it.
+                let place = self.models.len();
                 for child in self.source.children(study)? {
-                    self.child(&child, &mut model)?;
+                    self.child(&child, &mut model, own.as_deref())?;
                 }
-                self.models.push(model);
+                self.models.insert(place, model);
                 return Ok(());
             }
             Role::Evaluation => {
@@ -167,12 +180,17 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Takes in what came from a fit.
-    fn child(&mut self, child: &StudyRecord, model: &mut Model) -> Result<(), CliError> {
+    /// Takes in what came from a fit, whose model lies under the digest `own`.
+    fn child(&mut self, child: &StudyRecord, model: &mut Model, own: Option<&str>) -> Result<(), CliError> {
         if child.best.is_none() || !self.seen.insert(child.name.clone()) {
             return Ok(());
         }
         match role(child) {
+            // One of a model that somebody brought says nothing about the fit's.
+            Role::Evaluation if own.is_some_and(|own| measured(child).is_some_and(|other| other != own)) => {
+                let evaluation = Some(self.run(child, &EVALUATION)?);
+                self.models.push(Model { name: child.name.clone(), evaluation, ..Model::default() });
+            }
             Role::Evaluation => model.evaluation = Some(self.run(child, &EVALUATION)?),
             Role::Transfer => model.transfers.push(self.run(child, &TRANSFER)?),
             Role::Search | Role::Fit => {
@@ -203,10 +221,13 @@ impl Reading<'_> {
         let study = study.clone();
         let search = Search { study, spec, trials, decisions, attempts, curves, ledger, command, prefix };
         self.sections.extend(search.sections());
-        let best = self.run(&search.study, &["range-test"])?;
-        let range_test = model::range_test(&best);
-        if !range_test.is_empty() {
-            self.sections.push(range_test);
+        // A transfer shows it among its own pictures.
+        if role(&search.study) != Role::Transfer {
+            let best = self.run(&search.study, &["range-test"])?;
+            let range_test = model::range_test(&best);
+            if !range_test.is_empty() {
+                self.sections.push(range_test);
+            }
         }
         Ok(())
     }

@@ -92,11 +92,36 @@ pub fn prepare_within(
 fn check_labels(spec: &StudySpec, dataset: &Dataset) -> Result<(), SpecError> {
     let parts = [Some(dataset.train()), dataset.test()];
     let labelled = parts.into_iter().flatten().all(|images| images.labels().is_some());
-    if labelled || spec.study.objective != Objective::Transfer {
+    if spec.study.objective != Objective::Transfer {
         return Ok(());
     }
-    let message = format!("{} has no labels for all its images, and a transfer needs them", dataset.name());
+    let labels = dataset.train().labels().unwrap_or_default();
+    let message = if !labelled {
+        format!("{} has no labels for all its images, and a transfer needs them", dataset.name())
+    } else if labels.iter().all(|label| Some(label) == labels.first()) {
+        format!(
+            "all training images of {} are of one class; a transfer tells at least 2 apart",
+            dataset.name()
+        )
+    } else {
+        return Ok(());
+    };
     Err(SpecError::new("data.dataset", message))
+}
+
+/// The test image that a fit watches must be there. Without test images it is the first that is held out.
+fn check_watched(spec: &StudySpec, dataset: &Dataset) -> Result<(), SpecError> {
+    let (Some(fit), Some(test)) = (&spec.fit, dataset.test()) else { return Ok(()) };
+    let count = test.len() as u64;
+    if fit.image < count {
+        return Ok(());
+    }
+    let possible = match count.checked_sub(1) {
+        Some(last) => format!("use 0 to {last}"),
+        None => "leave [fit] out".into(),
+    };
+    let message = format!("there is no test image {}; {} has {count}: {possible}", fit.image, dataset.name());
+    Err(SpecError::new("fit.image", message))
 }
 
 fn examine(
@@ -116,6 +141,7 @@ fn examine(
         check_model(spec, model, height, width)?;
     }
     check_labels(spec, &dataset)?;
+    check_watched(spec, &dataset)?;
     let images = spec.images_used(train.len());
     let splits = Splits::new(spec.study.seed, spec.scheme(), images)?;
     Ok(DataInfo {
@@ -156,6 +182,22 @@ mod tests {
         assert!(error.contains("data.dataset") && error.contains("no labels"), "{error}");
         assert_eq!(check(&study("evaluation", source)), Ok(()));
         write("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 4], 4);
+        let error = check(&study("transfer", source)).expect_err("one class").to_string();
+        assert!(error.contains("data.dataset") && error.contains("of one class"), "{error}");
+        assert_eq!(check(&study("evaluation", source)), Ok(()));
+        write("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 4, 0, 1, 0], 1);
         assert_eq!(check(&study("transfer", source)), Ok(()));
+
+        write("t10k-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28], 2 * 784);
+        write("t10k-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2], 2);
+        let dataset = Dataset::open(&path, &Locations::new(None, None)).expect("data");
+        let watched = |image: u64| {
+            let more =
+                format!("model = {{ network = \"lab\", latent_dim = 2 }}\nfit = {{ image = {image} }}");
+            check_watched(&study("training", &more), &dataset)
+        };
+        assert_eq!(watched(1), Ok(()));
+        let error = watched(2).expect_err("two images").to_string();
+        assert!(error.contains("fit.image") && error.contains("use 0 to 1"), "{error}");
     }
 }

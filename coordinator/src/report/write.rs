@@ -75,7 +75,10 @@ pub fn check(folder: &Path) -> Result<(), WriteError> {
 /// See [`WriteError`]; then `folder` is as it was.
 pub fn write(report: &Report, folder: &Path) -> Result<(), WriteError> {
     check(folder)?;
-    let part = beside(folder, ".part");
+    let (part, old) = (beside(folder, ".part"), beside(folder, ".old"));
+    // They are about to be removed, so nothing of somebody else's may be in them.
+    check(&part)?;
+    check(&old)?;
     let unwritable = |path: &Path| {
         let path = path.to_owned();
         move |source| WriteError::Unwritable { path, source }
@@ -86,7 +89,7 @@ pub fn write(report: &Report, folder: &Path) -> Result<(), WriteError> {
     // What an interrupted report left.
     remove(&part).map_err(unwritable(&part))?;
     fs::create_dir(&part).map_err(unwritable(folder))?;
-    let written = fill(report, &part).and_then(|()| replace(&part, folder));
+    let written = fill(report, &part).and_then(|()| replace(&part, &old, folder));
     if written.is_err() {
         // Its name says that it is not whole, if it cannot be removed.
         let _ = remove(&part);
@@ -94,11 +97,12 @@ pub fn write(report: &Report, folder: &Path) -> Result<(), WriteError> {
     written
 }
 
+/// A folder beside, of a name that nobody gives by hand.
 fn beside(folder: &Path, end: &str) -> PathBuf {
     // `a/b/` is called b, too.
     let folder: PathBuf = folder.components().collect();
     let mut name = OsString::from(&folder);
-    name.push(end);
+    name.push(format!(".foldwise{end}"));
     name.into()
 }
 
@@ -109,21 +113,20 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn replace(part: &Path, folder: &Path) -> Result<(), WriteError> {
+fn replace(part: &Path, old: &Path, folder: &Path) -> Result<(), WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: folder.to_owned(), source };
-    let old = beside(folder, ".old");
-    remove(&old).map_err(unwritable)?;
-    match fs::rename(folder, &old) {
+    remove(old).map_err(unwritable)?;
+    match fs::rename(folder, old) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
         _ => {}
     }
     if let Err(error) = fs::rename(part, folder) {
         // The older report is better than none.
-        let _ = fs::rename(&old, folder);
+        let _ = fs::rename(old, folder);
         return Err(unwritable(error));
     }
     // It is whole; what is left of the older one does no harm.
-    let _ = remove(&old);
+    let _ = remove(old);
     Ok(())
 }
 
@@ -220,6 +223,29 @@ mod tests {
         let file = home.path().join("file");
         fs::write(&file, "x").expect("written");
         assert!(matches!(write(&report("x"), &file), Err(WriteError::Foreign { .. })));
+    }
+
+    #[test]
+    fn what_somebody_keeps_beside_a_report_stays() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = home.path().join("results");
+        for beside in ["results.old", "results.part"] {
+            fs::create_dir(home.path().join(beside)).expect("made");
+            fs::write(home.path().join(beside).join("mine"), "x").expect("written");
+        }
+        write(&report("first"), &folder).expect("written");
+        write(&report("second"), &folder).expect("written again");
+        assert_eq!(names(home.path()), ["results", "results.old", "results.part"]);
+        assert_eq!(names(&home.path().join("results.old")), ["mine"]);
+        for end in [".part", ".old"] {
+            let foreign = beside(&folder, end);
+            fs::create_dir(&foreign).expect("made");
+            fs::write(foreign.join("mine"), "x").expect("written");
+            let error = write(&report("x"), &folder).expect_err("foreign");
+            assert!(matches!(error, WriteError::Foreign { .. }), "{error}");
+            assert!(foreign.join("mine").exists());
+            fs::remove_dir_all(foreign).expect("removed");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use foldwise_proto::{ARTIFACT_PIECE, v1};
 use foldwise_shared::artifact::{Artifact, MODEL, ResultFile, Upload};
 use foldwise_shared::checkpoint::{Checkpoint, is_digest};
 use foldwise_shared::ids::Epoch;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,13 +31,21 @@ const AHEAD: usize = 2;
 
 /// Artifacts that travel at once, in both directions; who comes later waits.
 static TRANSFERS: Semaphore = Semaphore::const_new(64);
-/// How long a worker may take for its next piece.
+/// Those that travel to people at once: a page that is read slowly takes no place from a worker.
+static FETCHES: Semaphore = Semaphore::const_new(16);
+/// How long a sender may take for its next piece, and a reader to take one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The next piece, if it comes in time.
 async fn next<T>(chunks: &mut Streaming<T>) -> Result<Option<T>, Status> {
     let chunk = tokio::time::timeout(PATIENCE, chunks.message()).await;
     chunk.unwrap_or_else(|_| Err(status::late_piece(PATIENCE))).map_err(status::from_sender)
+}
+
+/// Passes on a piece, from a thread that may wait. Not taken in time is as good as gone: who reads nothing keeps no place.
+fn send_in_time<T>(sender: &mpsc::Sender<T>, piece: T, patience: Duration) -> bool {
+    let sent = Handle::current().block_on(async { tokio::time::timeout(patience, sender.send(piece)).await });
+    matches!(sent, Ok(Ok(())))
 }
 
 /// Refuses, before anything is written, what nobody could go on from.
@@ -123,7 +132,7 @@ pub(super) async fn get(
     spawn_blocking(move || {
         let _place = place;
         // A worker that is gone wants nothing more.
-        let send = |chunk| sender.blocking_send(chunk).is_ok();
+        let send = |chunk| send_in_time(&sender, chunk, PATIENCE);
         if !send(Ok(artifact_header(header))) {
             return;
         }
@@ -222,7 +231,7 @@ pub(super) async fn fetch(
     if !is_digest(&digest) {
         return Err(status::from_artifact(ArtifactError::NoDigest));
     }
-    let place = TRANSFERS.acquire().await.map_err(|_| status::broken())?;
+    let place = FETCHES.acquire().await.map_err(|_| status::broken())?;
     let (name, wanted) = (study.clone(), digest.clone());
     let recorded = coordinator.read(move |reader| {
         let study = find_study_id(reader, &name)?;
@@ -236,7 +245,7 @@ pub(super) async fn fetch(
     spawn_blocking(move || {
         let _place = place;
         send_pieces(file, digest, |piece| {
-            sender.blocking_send(piece.map(|data| v1::ArtifactPiece { data })).is_ok()
+            send_in_time(&sender, piece.map(|data| v1::ArtifactPiece { data }), PATIENCE)
         });
     });
     Ok(ReceiverStream::new(receiver))

@@ -58,7 +58,6 @@ pub(super) fn from_artifact(error: ArtifactError) -> Status {
         | ArtifactError::Wire(_) => Code::InvalidArgument,
         ArtifactError::Digest { .. } | ArtifactError::Length { .. } => Code::DataLoss,
         ArtifactError::Folder { .. } | ArtifactError::Unwritable { .. } => Code::ResourceExhausted,
-        ArtifactError::NotThere(_) => Code::NotFound,
         ArtifactError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Code::NotFound
         }

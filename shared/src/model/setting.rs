@@ -283,7 +283,8 @@ pub(crate) fn channels(value: &ParamValue) -> Option<Vec<i64>> {
     }
 }
 
-fn check_convolutions(layers: &[[i64; 3]]) -> Result<(), String> {
+/// Whether a network can have these convolutions.
+pub(super) fn check_convolutions(layers: &[[i64; 3]]) -> Result<(), String> {
     if !(1..=MOST_LAYERS).contains(&layers.len()) {
         return Err(format!("{} convolutions cannot work; use 1 to {MOST_LAYERS}", layers.len()));
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::setting::{channels, convolutions};
+use super::setting::{channels, check_convolutions, convolutions};
 use super::{
     Activation, FIND, LAB_CHANNELS, LAB_CONVOLUTIONS, LAB_UNITS, LearningRate, Network, Optimizer, Schedule,
     layers, settings_of,
@@ -240,6 +240,8 @@ pub fn check_images(spec: &StudySpec, height: usize, width: usize) -> Result<(),
                 spec.space.0.get("instance_norm").is_some_and(|param| param.domain == Domain::Bool)
                     || norms.contains(&ParamValue::Bool(true));
             for found in all.iter().filter_map(convolutions) {
+                // Those that an evaluation has from a file were not looked at before.
+                check_convolutions(&found).map_err(|message| SpecError::new(&key, message))?;
                 let layers =
                     layers(&found, rows, columns).map_err(|message| SpecError::new(&key, message))?;
                 // The mean of a single pixel is the pixel: nothing would be left of it.

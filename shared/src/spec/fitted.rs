@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::validate::error;
-use super::{Objective, SpecError, StudySpec};
+use super::{Keep, Objective, SpecError, StudySpec};
 use crate::checkpoint::is_digest;
 
 /// `[fit]`
@@ -98,6 +98,9 @@ pub(super) fn check_fitted(spec: &mut StudySpec) -> Result<(), SpecError> {
     if spec.fit.is_some() && objective != Objective::Training {
         return error("fit", "only objective = \"training\" makes a model; leave it out");
     }
+    if spec.fit.is_some() {
+        check_fit(spec)?;
+    }
     if objective == Objective::Evaluation {
         spec.train.epochs = Some(1);
         spec.budget.trials = Some(1);
@@ -107,6 +110,26 @@ pub(super) fn check_fitted(spec: &mut StudySpec) -> Result<(), SpecError> {
         }
     }
     spec.evaluate.as_ref().map_or(Ok(()), check_evaluate)
+}
+
+/// A fit makes one model, so it has one trial.
+fn check_fit(spec: &mut StudySpec) -> Result<(), SpecError> {
+    if let Some(name) = spec.space.0.keys().next() {
+        return error(
+            &format!("space.{name}"),
+            "a fit has nothing to search; give it one value, in [model] or [train], or leave [fit] out",
+        );
+    }
+    if let trials @ 2.. = *spec.budget.trials.get_or_insert(1) {
+        return error("budget.trials", format!("a fit is one trial, not {trials}; use 1, or leave it out"));
+    }
+    if spec.checkpoint.keep == Keep::None {
+        return error(
+            "checkpoint.keep",
+            "the best weights of a fit are kept as checkpoints are; use \"unfinished\" or \"all\"",
+        );
+    }
+    Ok(())
 }
 
 fn check_evaluate(section: &EvaluateSection) -> Result<(), SpecError> {

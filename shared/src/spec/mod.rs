@@ -30,6 +30,7 @@ pub use self::model::{EarlyStopping, ModelSection, TrainSection};
 pub use self::parse::{parse, place};
 pub use self::pruner::{pruners_with, with_pruner};
 pub use self::recovery::{CheckpointSection, Keep, RetrySection};
+pub use self::validate::NAME_LENGTH;
 
 use crate::space::Space;
 use crate::split::Scheme;

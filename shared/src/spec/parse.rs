@@ -55,7 +55,18 @@ fn apply_size(table: &mut toml::Table, name: &str, set: &str) -> Result<(), Spec
             if known.is_empty() { "it has no [size.NAME] at all".into() } else { format!("it has: {known}") };
         return Err(wrong(format!("the study file has no size `{name}`; {known}")));
     };
-    size.iter().try_for_each(|(key, value)| insert(table, key, value.clone()).map_err(wrong))
+    for (key, value) in size {
+        // `train.epochs = 4` without quotes is a table `train`, and it means no more than its one key.
+        match (table.get_mut(key), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(over)) if !key.contains('.') => {
+                over.iter()
+                    .try_for_each(|(key, value)| insert(section, key, value.clone()))
+                    .map_err(wrong)?;
+            }
+            _ => insert(table, key, value.clone()).map_err(wrong)?,
+        }
+    }
+    Ok(())
 }
 
 fn check_size(text: &str, overrides: &[String]) -> Result<(), SpecError> {

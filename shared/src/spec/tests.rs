@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{LearningRate, TrialSettings, check_images};
+use crate::space::Domain;
 use crate::value::{ParamValue, Params};
 
 const FILE: &str = r#"version = 1
@@ -485,6 +486,15 @@ fn a_size_lies_under_the_overrides() {
     let spec = parse(SYMMETRIC, &sets(&["size=laptop", "budget.trials=7"])).expect("a study file");
     assert_eq!((spec.budget.trials, spec.data.limit), (Some(7), Some(10_000)));
     assert_eq!(parse(SYMMETRIC, &[]).expect("a study file").data.limit, None);
+    let text = format!(
+        "{SYMMETRIC}train.epochs = 4\nspace.latent_dim = {{ int = [2, 4] }}\nmodel.dropout = 0.5\n\"space.optimizer\" = {{ choice = [\"sgd\"] }}\n"
+    );
+    let spec = parse(&text, &sets(&["size=laptop"])).expect("plain keys");
+    assert_eq!((spec.train.epochs, spec.model.dropout), (Some(4), Some(0.5)));
+    assert!(spec.finds_learning_rate() && spec.model.network.is_some(), "the rest of a section stays");
+    assert!(spec.space.0.contains_key("channels"));
+    assert_eq!(spec.space.0["latent_dim"].domain, Domain::Int { low: 2, high: 4, step: 1, log: false });
+    assert_eq!(spec.space.0["optimizer"].domain.cardinality(), Some(1));
     let error = parse(SYMMETRIC, &sets(&["size=desk"])).expect_err("no such size").to_string();
     assert!(error.contains("no size `desk`; it has: laptop"), "{error}");
 }
@@ -541,4 +551,40 @@ fn a_transfer_takes_its_network_from_its_source() {
     assert!(error.contains("the network is the source's"), "{error}");
     let error = parse(text, &sets(&["source={ }"])).expect_err("no source").to_string();
     assert!(error.contains("source.study"), "{error}");
+}
+
+#[test]
+fn a_fit_is_one_trial_with_nothing_to_search() {
+    let text = "version = 1\nfit = {}\nstudy = { name = \"f\" }\ndata = { dataset = \"mnist\", holdout = 5 }\n\
+                train = { epochs = 2 }\nmodel = { network = \"lab\", latent_dim = 6 }\n";
+    assert_eq!(parse(text, &[]).expect("a fit").budget.trials, Some(1));
+    for (set, key) in [
+        ("budget.trials=2", "budget.trials"),
+        ("space.dropout={ float = [0.0, 0.5] }", "space.dropout"),
+        ("checkpoint.keep=none", "checkpoint.keep"),
+    ] {
+        assert_eq!(parse(text, &sets(&[set])).expect_err(set).key, key);
+    }
+}
+
+#[test]
+fn a_condition_asks_only_for_what_gives_the_param_a_meaning() {
+    for (when, meant) in
+        [("\"sgd\"", true), ("\"adam\"", false), ("[\"adam\", \"sgd\"]", false), ("[\"sgd\"]", true)]
+    {
+        let set = format!("space.momentum={{ float = [0.5, 0.99], when = {{ optimizer = {when} }} }}");
+        let result = parse(SYMMETRIC, &[set]);
+        assert_eq!(result.is_ok(), meant, "{when}: {result:?}");
+    }
+}
+
+#[test]
+fn convolutions_that_nobody_checked_are_refused_before_they_are_reckoned_with() {
+    let mut spec = parse(SYMMETRIC, &[]).expect("a study file");
+    for wrong in [[3, 2, i64::MAX], [3, 0, 1], [i64::MAX, 1, 0], [3, 1, 3]] {
+        spec.space.0.remove("convolutions");
+        spec.model.convolutions = Some(vec![wrong]);
+        let error = check_images(&spec, 28, 28).expect_err("wrong");
+        assert_eq!(error.key, "model.convolutions");
+    }
 }

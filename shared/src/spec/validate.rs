@@ -12,7 +12,7 @@ use crate::space::{Domain, Grid};
 use crate::value::{ParamValue, Params};
 
 /// The longest name of a study.
-const NAME_LENGTH: usize = 64;
+pub const NAME_LENGTH: usize = 64;
 /// Epochs of a fold at most.
 const MAX_EPOCHS: u32 = 1_000_000;
 /// Epochs that an external objective may report of a fold where its study file does not say.
@@ -277,13 +277,22 @@ fn check_depending(spec: &StudySpec) -> Result<(), SpecError> {
         }
         // A value that is fixed is of no harm beside others; one that is searched would be searched in vain.
         let Some(param) = param.filter(|_| spec.space.0.contains_key(other)) else { continue };
-        if !values.iter().all(|value| wanted.contains(value)) && !param.when.contains_key(other) {
+        let asked = param.when.get(other).map_or(values, asked_values);
+        if !asked.iter().all(|value| wanted.contains(value)) {
             let list: Vec<String> = wanted.iter().map(|value| value.to_json().to_string()).collect();
             let list = if let [one] = &list[..] { one.clone() } else { format!("[{}]", list.join(", ")) };
             return error(&key, format!("{why}; add when = {{ {other} = {list} }}"));
         }
     }
     Ok(())
+}
+
+/// The values that a condition asks for: one, or any of a list.
+fn asked_values(condition: &ParamValue) -> Vec<ParamValue> {
+    match condition.to_json() {
+        serde_json::Value::Array(values) => values.into_iter().filter_map(ParamValue::from_json).collect(),
+        _ => vec![condition.clone()],
+    }
 }
 
 /// The values of a domain that has few.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::ids::{Attempt, AttemptKey, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
 use foldwise_shared::spec::{Release, StudySpec};
+use foldwise_shared::split::Scheme;
 use foldwise_shared::state::{FailureClass, StudyState, TrialState};
 use foldwise_shared::value::Params;
 
@@ -117,14 +118,21 @@ impl Fold {
         self.curve.iter().flatten().count() as u32
     }
 
-    /// The least loss of the curve (the greatest, where more is better) and its epoch.
+    /// The least loss of the curve (the greatest, where more is better) and its epoch. Where nothing is held out nothing is
+    /// chosen by a loss: it is the last, whose weights are the ones that are kept.
     pub fn best(&self, spec: &StudySpec) -> Option<(f64, Epoch)> {
+        let losses = || (1..).map(Epoch).zip(&self.curve);
+        if spec.scheme() == Scheme::Whole {
+            let finite =
+                losses().filter_map(|(epoch, loss)| Some((loss.filter(|loss| !loss.is_nan())?, epoch)));
+            return finite.last();
+        }
         let mut best: Option<(f64, Epoch)> = None;
-        for (position, value) in self.curve.iter().enumerate() {
+        for (epoch, value) in losses() {
             if let Some(value) = value.filter(|value| !value.is_nan())
                 && best.is_none_or(|(least, _)| spec.study.direction.is_better(value, least))
             {
-                best = Some((value, Epoch(position as u32 + 1)));
+                best = Some((value, epoch));
             }
         }
         best
@@ -285,5 +293,27 @@ impl Study {
             };
             (0..).map(FoldIndex).zip(&trial.folds).filter(waits).map(|(fold, _)| (*number, fold))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foldwise_shared::spec::parse;
+
+    use super::*;
+
+    #[test]
+    fn the_last_epoch_is_the_best_where_nothing_is_held_out() {
+        let spec = |holdout: u32| {
+            let text = format!(
+                "version = 1\nfit = {{}}\nstudy = {{ name = \"f\" }}\ndata = {{ dataset = \"mnist\", holdout = {holdout} }}\n\
+                 train = {{ epochs = 3 }}\nmodel = {{ network = \"lab\", latent_dim = 6 }}\n"
+            );
+            parse(&text, &[]).expect("a study file")
+        };
+        let fold = Fold { curve: vec![Some(0.3), Some(0.1), Some(0.2)], ..Fold::new() };
+        assert_eq!(fold.best(&spec(5)), Some((0.1, Epoch(2))));
+        assert_eq!(fold.best(&spec(0)), Some((0.2, Epoch(3))));
+        assert_eq!(Fold::new().best(&spec(0)), None);
     }
 }

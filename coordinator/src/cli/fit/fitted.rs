@@ -37,7 +37,10 @@ impl Fitted {
     pub fn of(source: &Source, study: StudyRecord, place: &str) -> Result<Self, CliError> {
         let record = outcome(source, &study, "fit", place)?;
         let spec = StudySpec::from_json(&study.spec).map_err(|error| CliError::Other(error.into()))?;
-        let model = source.artifacts(&study)?.into_iter().rfind(|artifact| artifact.kind == MODEL);
+        let model = source
+            .artifacts(&study)?
+            .into_iter()
+            .rfind(|artifact| artifact.kind == MODEL && artifact.trial == record.number);
         let Some(ArtifactRecord { digest, bytes, .. }) = model else {
             return Err(CliError::Happened {
                 message: format!("the fit `{}` left no model", study.name),

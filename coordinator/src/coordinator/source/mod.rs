@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use foldwise_shared::artifact::{Artifact, ArtifactRecord, MODEL};
-use foldwise_shared::ids::StudyId;
+use foldwise_shared::ids::{StudyId, TrialNumber};
 use foldwise_shared::model::ModelSettings;
 use foldwise_shared::record::StudyRecord;
 use foldwise_shared::spec::{SourceSection, SpecError, StudySpec};
@@ -129,8 +129,8 @@ fn find_model(reader: Option<&Reader>, name: &str) -> Result<(StudyRecord, Artif
     } else {
         studies.iter().rev().filter(|study| study.parent.as_deref() == Some(name) && is_fit(study)).collect()
     };
-    for fit in fits.iter().filter(|fit| fit.best.is_some()) {
-        if let Some(model) = model_of(reader, fit.id)? {
+    for (fit, best) in fits.iter().filter_map(|fit| Some((fit, fit.best.as_ref()?))) {
+        if let Some(model) = model_of(reader, fit.id, best.number)? {
             return Ok((StudyRecord::clone(fit), model));
         }
     }
@@ -152,9 +152,10 @@ fn find_model(reader: Option<&Reader>, name: &str) -> Result<(StudyRecord, Artif
     }))
 }
 
-/// The model of a fit whose trial is complete: the last that was stored.
-fn model_of(reader: &Reader, fit: StudyId) -> Result<Option<Artifact>, StoreError> {
-    let model = reader.artifacts(fit, u32::MAX, 0)?.into_iter().rfind(|artifact| artifact.kind == MODEL);
+/// The model of a fit's complete trial: the last that was stored of it.
+fn model_of(reader: &Reader, fit: StudyId, trial: TrialNumber) -> Result<Option<Artifact>, StoreError> {
+    let artifacts = reader.artifacts(fit, u32::MAX, 0)?;
+    let model = artifacts.into_iter().rfind(|artifact| artifact.kind == MODEL && artifact.trial == trial);
     Ok(model.map(|ArtifactRecord { digest, bytes, .. }| Artifact { digest, bytes }))
 }
 

@@ -19,6 +19,7 @@ use foldwise_shared::ids::Epoch;
 use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
 use foldwise_shared::value::short;
 
+use self::read::part_name;
 pub use self::read::{Curve, Evaluation, RangeTest, Tensor, Tensors, Transfer};
 use super::Section;
 use super::search::duration;
@@ -129,6 +130,15 @@ impl Run {
     }
 }
 
+impl Run {
+    /// What the classes are called that pictures are of: not every class occurs among the images.
+    fn shown_names(&self, classes: &[u8], count: usize) -> Vec<String> {
+        let all = self.class_names(usize::from(u8::MAX) + 1);
+        let class = |at: usize| classes.get(at).map_or(at, |class| usize::from(*class));
+        (0..count).map(|at| all.get(class(at)).cloned().unwrap_or_else(|| at.to_string())).collect()
+    }
+}
+
 /// All that is known about a model, read once.
 struct Known {
     evaluation: Option<Evaluation>,
@@ -149,6 +159,13 @@ impl Known {
     }
 }
 
+impl Known {
+    /// The classes that pictures are of, in their order; empty where nobody says.
+    fn classes(&self) -> &[u8] {
+        self.evaluation.as_ref().map_or(&[], |evaluation| &evaluation.classes)
+    }
+}
+
 impl Model {
     /// The sections of the page about the model.
     pub fn sections(&self) -> Vec<Section> {
@@ -165,6 +182,8 @@ impl Model {
         let mut sections = vec![head, fitting];
         if let Some(run) = &self.evaluation {
             let names = |count| run.class_names(count);
+            let classes = known.classes();
+            let shown = |count| run.shown_names(classes, count);
             let mut input = Section::new("Corrupted input");
             if let Some(evaluation) = &known.evaluation {
                 let one = [(self.name.as_str(), evaluation)];
@@ -180,9 +199,9 @@ impl Model {
             let mut decoded = Section::new("Decoded codes");
             if let Some(pictures) = &known.pictures {
                 input.pictures.extend(faces::corrupted(pictures, &self.name));
-                decoded.push(faces::centroids(&[(self.name.as_str(), pictures)], &names, &self.name));
+                decoded.push(faces::centroids(&[(self.name.as_str(), pictures)], &shown, &self.name));
                 decoded.push(faces::random(&[(self.name.as_str(), pictures)], &self.name));
-                decoded.pictures.extend(morphing::pictures(pictures, &names, &self.name));
+                decoded.pictures.extend(morphing::pictures(pictures, classes, &shown, &self.name));
             }
             sections.extend([input, latent, decoded]);
         }
@@ -213,14 +232,18 @@ impl Model {
             }
         }
         let Some(evaluation) = &known.evaluation else { return };
-        fact("Test error", format!("{} a pixel over {} images", short(evaluation.mse), evaluation.images));
+        let part = part_name(evaluation.part.as_deref());
+        fact(
+            &format!("{part} error"),
+            format!("{} a pixel over {} images", short(evaluation.mse), evaluation.images),
+        );
         let mut optional = |name: &str, value: Option<f64>| {
             if let Some(value) = value {
                 fact(name, short(value));
             }
         };
         optional("KL divergence", evaluation.kl);
-        optional("Test error on its own corruption", evaluation.own_corruption_mse);
+        optional(&format!("{part} error on its own corruption"), evaluation.own_corruption_mse);
         optional("k-NN accuracy of the codes", evaluation.knn_accuracy);
         optional("Silhouette of the codes", evaluation.silhouette);
         if let Some([first, second]) = evaluation.explained_variance {
@@ -235,8 +258,12 @@ pub fn transfer(run: &Run) -> Vec<Section> {
     let found = run.read("transfer", &mut section, read::json::<Transfer>);
     if let Some(transfer) = &found {
         let mut fact = |name: &str, value: String| section.facts.push((name.to_owned(), value));
-        fact("Test accuracy", format!("{:.4} over {} images", transfer.accuracy, transfer.images));
-        fact("Test loss", short(transfer.loss));
+        let part = part_name(transfer.part.as_deref());
+        fact(
+            &format!("{part} accuracy"),
+            format!("{:.4} over {} images", transfer.accuracy, transfer.images),
+        );
+        fact(&format!("{part} loss"), short(transfer.loss));
         if let Some(seconds) = transfer.seconds {
             let features = transfer.feature_seconds.map_or_else(String::new, |seconds| {
                 format!(", of which {} for the frozen features", duration(seconds))

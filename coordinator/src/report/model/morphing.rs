@@ -6,7 +6,7 @@ use crate::report::plot::{Anchor, Canvas, Raster};
 use crate::report::{Picture, Table};
 
 /// The pairs that have a picture of their own: what looks alike, and what does not.
-const PAIRS: [(usize, usize); 4] = [(4, 9), (6, 9), (3, 8), (0, 1)];
+const PAIRS: [(u8, u8); 4] = [(4, 9), (6, 9), (3, 8), (0, 1)];
 /// Columns of strips in the picture of all pairs.
 const COLUMNS: usize = 3;
 
@@ -30,23 +30,34 @@ impl Steps<'_> {
     }
 }
 
-pub(super) fn pictures(pictures: &Tensors, names: &dyn Fn(usize) -> Vec<String>, name: &str) -> Vec<Picture> {
+/// `classes` are those that the pictures are of, in order; all from 0 on if there are none.
+pub(super) fn pictures(
+    pictures: &Tensors,
+    classes: &[u8],
+    names: &dyn Fn(usize) -> Vec<String>,
+    name: &str,
+) -> Vec<Picture> {
     let Some(images) = pictures.images("morphing") else { return Vec::new() };
-    let Some([classes, other, steps, ..]) = pictures.get("morphing").map(|tensor| tensor.shape.as_slice())
+    let Some([count, other, steps, ..]) = pictures.get("morphing").map(|tensor| tensor.shape.as_slice())
     else {
         return Vec::new();
     };
-    if classes != other || *classes < 2 || images.count != classes * classes * steps {
+    if count != other || *count < 2 || images.count != count * count * steps {
         return Vec::new();
     }
-    let steps = Steps { images, classes: *classes, steps: *steps };
+    let steps = Steps { images, classes: *count, steps: *steps };
     let names = names(steps.classes);
-    [chosen(&steps, &names, name), all(&steps, &names, name)].into_iter().flatten().collect()
+    [chosen(&steps, classes, &names, name), all(&steps, &names, name)].into_iter().flatten().collect()
 }
 
-fn chosen(steps: &Steps<'_>, names: &[String], name: &str) -> Option<Picture> {
+fn chosen(steps: &Steps<'_>, classes: &[u8], names: &[String], name: &str) -> Option<Picture> {
+    let place = |class: u8| match classes {
+        [] => Some(usize::from(class)),
+        classes => classes.iter().position(|other| *other == class),
+    };
+    let place = |class: u8| place(class).filter(|at| *at < steps.classes);
     let mut pairs: Vec<(usize, usize)> =
-        PAIRS.into_iter().filter(|(from, to)| *from < steps.classes && *to < steps.classes).collect();
+        PAIRS.into_iter().filter_map(|(from, to)| place(from).zip(place(to))).collect();
     if pairs.is_empty() {
         pairs.push((0, steps.classes - 1));
     }

@@ -7,8 +7,14 @@ use serde::de::DeserializeOwned;
 /// What an evaluation measured.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Evaluation {
-    /// Test images.
+    /// The images that were measured on.
     pub images: u64,
+    /// Of which part of the data set they are.
+    #[serde(default)]
+    pub part: Option<String>,
+    /// The classes that occur among the codes, in the order of their pictures; empty where that is all of them, from 0.
+    #[serde(default)]
+    pub classes: Vec<u8>,
     /// Squared error a pixel over them.
     pub mse: f64,
     /// The divergence from the prior; of a variational network only.
@@ -92,8 +98,11 @@ pub struct RangeTest {
 /// How good a classifier is.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Transfer {
-    /// Test images.
+    /// The images that it was judged by.
     pub images: u64,
+    /// Of which part of the data set they are.
+    #[serde(default)]
+    pub part: Option<String>,
     /// Cross entropy over them.
     pub loss: f64,
     /// The share of them that got the right class.
@@ -106,6 +115,16 @@ pub struct Transfer {
     /// Seconds in all.
     #[serde(default)]
     pub seconds: Option<f64>,
+}
+
+/// What the images are called that something was measured on.
+pub(super) fn part_name(part: Option<&str>) -> &'static str {
+    // Where there are no test images, those that were held out take their place, and without a hold-out all.
+    match part {
+        Some("validation") => "Validation",
+        Some("training") => "Training",
+        _ => "Test",
+    }
 }
 
 /// JSON of a known form.

@@ -2,7 +2,7 @@
 
 use foldwise_shared::value::short;
 
-use super::{Evaluation, Known, Model, Tensors, codes, corrupted, faces};
+use super::{Evaluation, Known, Model, Run, Tensors, codes, corrupted, faces};
 use crate::report::plot::{Area, Canvas, Frame, Scale, category, line_legend};
 use crate::report::search::WIDTH;
 use crate::report::table::cell;
@@ -38,10 +38,25 @@ pub(super) fn sections(models: &[Model]) -> Vec<Section> {
     }
     section.pictures.extend(codes::side_by_side(&all_codes, &names));
     if pictures.len() > 1 {
-        section.push(faces::centroids(&pictures, &names, "side-by-side"));
+        section.push(centroids(&known, named));
         section.push(faces::random(&pictures, "side-by-side"));
     }
     vec![section]
+}
+
+/// Each class in its column: of the models whose codes are of the classes of the first.
+fn centroids(known: &[(&str, Known)], named: Option<&Run>) -> Option<Picture> {
+    let classes = known.iter().find(|(_, known)| known.pictures.is_some())?.1.classes();
+    let alike: Vec<(&str, &Tensors)> = known
+        .iter()
+        .filter(|(_, known)| known.classes() == classes)
+        .filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?)))
+        .collect();
+    if alike.len() < 2 {
+        return None;
+    }
+    let names = |count: usize| named.map_or_else(Vec::new, |run| run.shown_names(classes, count));
+    faces::centroids(&alike, &names, "side-by-side")
 }
 
 /// A row a model, as people read it and with all digits.

@@ -303,3 +303,20 @@ fn the_shown_epochs_are_close_where_much_changes() {
     assert_eq!(shown(57), [1, 2, 3, 6, 10, 18, 32, 57]);
     assert_eq!(shown(9).len(), 8);
 }
+
+#[test]
+fn the_classes_that_occur_name_the_pictures_and_the_part_the_numbers() {
+    let mut few = model("m", 0.01, 0.1);
+    let run = few.evaluation.as_mut().expect("an evaluation");
+    let mut measured: serde_json::Value = serde_json::from_slice(&run.files[0].bytes).expect("JSON");
+    measured["classes"] = json!([3, 4, 9]);
+    measured["part"] = "validation".into();
+    run.files[0].bytes = measured.to_string().into_bytes();
+    let sections = few.sections();
+    assert!(sections[0].facts.iter().any(|(name, _)| name == "Validation error"), "{:?}", sections[0].facts);
+    let pictures = pictures(&sections);
+    // 4 and 9 are a pair; 0 and 1, the places of dress and coat, are none.
+    assert_eq!(csv(pictures["m-morphing"]), "from,to\ncoat,boot\n");
+    let file = pictures["m-centroids"].canvas.file();
+    assert!(file.contains("dress") && file.contains("boot") && !file.contains("trouser"), "{file}");
+}

@@ -45,12 +45,12 @@ impl Scale {
             return Self::Linear { low: 0.0, high: 1.0 };
         }
         if log && low > 0.0 {
-            let room = ((high / low).ln() * 0.04).max(0.02).exp();
-            return Self::Log { low: low / room, high: high * room };
+            let room = (ratio(low, high) * 0.04).max(0.02).exp();
+            return Self::Log { low: (low / room).max(f64::MIN_POSITIVE), high: (high * room).min(f64::MAX) };
         }
-        let room = (high - low) * 0.04;
+        let room = high * 0.04 - low * 0.04;
         let room = if room > 0.0 { room } else { (low.abs() * 0.05).max(1e-9) };
-        Self::Linear { low: low - room, high: high + room }
+        Self::Linear { low: (low - room).max(f64::MIN), high: (high + room).min(f64::MAX) }
     }
 
     /// As [`Self::around`], logarithmic where the values differ by more than a factor of ten.
@@ -64,7 +64,7 @@ impl Scale {
     /// A scale from 0 up to these values.
     pub fn from_zero(values: impl Iterator<Item = f64>) -> Self {
         let high = values.filter(|value| value.is_finite()).fold(0.0_f64, f64::max);
-        Self::Linear { low: 0.0, high: if high > 0.0 { high * 1.05 } else { 1.0 } }
+        Self::Linear { low: 0.0, high: if high > 0.0 { (high * 1.05).min(f64::MAX) } else { 1.0 } }
     }
 
     /// Whether equal ratios are equally far apart.
@@ -75,12 +75,16 @@ impl Scale {
     /// Where a value is: 0 at the start, 1 at the end, beyond them outside.
     pub fn place(&self, value: f64) -> f64 {
         match self {
+            // Quarters, for the distance of two finite numbers may be too large for a number.
+            Self::Linear { low, high } if !(high - low).is_finite() => {
+                (value / 4.0 - low / 4.0) / (high / 4.0 - low / 4.0)
+            }
             Self::Linear { low, high } => (value - low) / (high - low),
             Self::Log { low, high } => {
                 if value <= 0.0 {
                     return 0.0;
                 }
-                (value / low).ln() / (high / low).ln()
+                ratio(*low, value) / ratio(*low, *high)
             }
             Self::Bands(names) => (value + 0.5) / names.len().max(1) as f64,
         }
@@ -89,8 +93,13 @@ impl Scale {
     /// The value at a place.
     pub fn value(&self, place: f64) -> f64 {
         match self {
-            Self::Linear { low, high } => low + place * (high - low),
-            Self::Log { low, high } => low * (high / low).powf(place),
+            Self::Linear { low, high } if !(high - low).is_finite() => {
+                (low * (1.0 - place) + high * place).clamp(f64::MIN, f64::MAX)
+            }
+            Self::Linear { low, high } => (low + place * (high - low)).clamp(f64::MIN, f64::MAX),
+            Self::Log { low, high } => {
+                (low.ln() + place * ratio(*low, *high)).exp().clamp(f64::MIN_POSITIVE, f64::MAX)
+            }
             Self::Bands(names) => (place * names.len() as f64 - 0.5).round(),
         }
     }
@@ -114,6 +123,11 @@ impl Scale {
             }
         }
     }
+}
+
+/// The logarithm of `high / low`, which itself may be too large for a number.
+fn ratio(low: f64, high: f64) -> f64 {
+    high.ln() - low.ln()
 }
 
 /// Rounding of a step such as 0.1 + 0.2 does not show.
@@ -143,14 +157,19 @@ fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
     let first = (low / step - 1e-9).ceil();
     (0..=2 * about + 2)
         .map(|at| (first + at as f64) * step)
-        .take_while(|value| *value <= high + step * 1e-9)
+        .take_while(|value| value.is_finite() && *value <= high + step * 1e-9)
         .map(|value| if value.abs() < step * 1e-9 { 0.0 } else { value })
         .collect()
 }
 
 fn log_ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
-    let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-    let within = |value: &f64| (low * 0.999_999..=high * 1.000_001).contains(value);
+    if !(low > 0.0 && low < high && high.is_finite()) {
+        return Vec::new();
+    }
+    // The powers of ten that are numbers, whatever the rounding makes of the ends.
+    let exponent = |value: f64| (value as i32).clamp(-308, 308);
+    let (first, last) = (exponent(low.log10().floor()), exponent(high.log10().ceil()));
+    let within = |value: &f64| value.is_finite() && (low * 0.999_999..=high * 1.000_001).contains(value);
     let of = |parts: &[f64]| -> Vec<f64> {
         let decades = first..=last;
         decades
@@ -204,6 +223,30 @@ mod tests {
         }
         let bands = Scale::Bands(vec!["a".into(), "b".into()]);
         assert_eq!((bands.place(0.0), bands.place(1.0), bands.value(0.8)), (0.25, 0.75, 1.0));
+    }
+
+    #[test]
+    fn the_largest_and_least_numbers_have_places_and_few_ticks() {
+        for (low, high) in [(1.0, 1.79e308), (1e-300, 1e300), (5e-324, f64::MAX)] {
+            for scale in [
+                Scale::Log { low, high },
+                Scale::Linear { low: -high, high },
+                Scale::around([low, high].into_iter(), true),
+                Scale::around([-high, high].into_iter(), false),
+                Scale::losses([low, high].into_iter()),
+                Scale::from_zero([high].into_iter()),
+            ] {
+                assert!(scale.ticks(6).len() < 30, "{scale:?}");
+                assert!(scale.ticks(6).iter().all(|tick| (-0.01..=1.01).contains(&tick.place)), "{scale:?}");
+                assert!((-0.01..=1.01).contains(&scale.place(high)), "{scale:?}");
+                for place in [-0.04, 0.0, 0.5, 1.0, 1.04] {
+                    assert!(scale.value(place).is_finite(), "{scale:?}");
+                }
+            }
+        }
+        for (low, high) in [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, f64::INFINITY), (f64::NAN, 1.0)] {
+            assert!(Scale::Log { low, high }.ticks(6).is_empty(), "{low} to {high}");
+        }
     }
 
     #[test]

@@ -425,3 +425,18 @@ async fn a_caller_that_leaves_in_the_middle_leaves_nothing() {
     served.until_files(&[]).await;
     drop(sender);
 }
+
+#[tokio::test]
+async fn whoever_does_not_read_keeps_no_thread() {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let sent = spawn_blocking(move || {
+        let send = |piece| send_in_time(&sender, piece, Duration::from_millis(20));
+        (send(1), send(2), sender)
+    });
+    let (first, second, sender) = timeout(SOON, sent).await.expect("it gives up").expect("no panic");
+    assert_eq!((first, second), (true, false));
+    assert_eq!(receiver.recv().await, Some(1));
+    drop(receiver);
+    let sent = spawn_blocking(move || send_in_time(&sender, 3, SOON * 10));
+    assert!(!timeout(SOON, sent).await.expect("at once").expect("no panic"));
+}
