@@ -51,7 +51,7 @@ pub(super) struct Measured {
 impl Measured {
     /// For people.
     pub fn line(&self) -> String {
-        format!("{}: test loss {}", self.name, short(self.loss))
+        format!("{}: error {} a pixel", self.name, short(self.loss))
     }
 }
 

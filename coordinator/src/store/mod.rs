@@ -22,6 +22,7 @@ mod artifact;
 mod counts;
 mod events;
 mod fleet;
+mod kept;
 mod ledger;
 mod query;
 mod recording;
@@ -30,7 +31,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,10 +70,11 @@ impl Store {
             return Err(StoreError::Network { path: path.to_owned(), kind });
         }
         if open::inspect(&real, path)? != Found::Nothing {
-            OpenOptions::new().write(true).open(&real).map_err(|source| StoreError::Access {
+            // Not by opening it: see `kept`.
+            rustix::fs::access(&real, rustix::fs::Access::WRITE_OK).map_err(|error| StoreError::Access {
                 path: path.to_owned(),
                 action: "write",
-                source,
+                source: error.into(),
             })?;
         }
         let lock = Lock::take(&real, path)?;

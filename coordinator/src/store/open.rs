@@ -1,14 +1,15 @@
 //! Looks at a path before anything is opened for writing: a file that is refused stays as it is.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::{Fault, StoreError};
+use super::kept;
 use super::schema;
 
 /// Files up to this size are looked through before they are written to, which takes about a tenth of a second.
@@ -67,8 +68,7 @@ pub(super) fn inspect(real: &Path, path: &Path) -> Result<Found, StoreError> {
     if kind.len() == 0 {
         return Ok(Found::Empty);
     }
-    let mut header = Vec::new();
-    File::open(real).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(access)?;
+    let header = kept::header(real).map_err(access)?;
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(other("some other file"));
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::StoreError;
-use super::open;
+use super::{kept, open};
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -31,11 +31,10 @@ pub(super) fn check(real: &Path, path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other.map_err(access)?,
     };
-    let mut database = Vec::new();
-    match File::open(real) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        other => drop(other.and_then(|file| file.take(100).read_to_end(&mut database)).map_err(access)?),
-    }
+    let database = match kept::header(real) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        header => header.map_err(access)?,
+    };
     let length = file.metadata().map_err(access)?.len();
     let mut problem = problem(&database, length, BufReader::with_capacity(1 << 16, file)).map_err(access)?;
     if problem.is_none() && length > HEADER as u64 && holds_another_record(real) {
