@@ -220,10 +220,19 @@ fn another_program_that_leaves_removes_nothing() {
     let log = path.with_extension("db-wal");
     let before = fs::metadata(&log).expect("a log").len();
     let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); print(db.execute('SELECT count(*) FROM trial').fetchone()[0]); db.close()";
-    let seen = std::process::Command::new("python3").args(["-c", script]).arg(&path).output().expect("python3");
-    assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), "1", "{}", String::from_utf8_lossy(&seen.stderr));
+    let seen =
+        std::process::Command::new("python3").args(["-c", script]).arg(&path).output().expect("python3");
+    assert_eq!(
+        String::from_utf8_lossy(&seen.stdout).trim(),
+        "1",
+        "{}",
+        String::from_utf8_lossy(&seen.stderr)
+    );
     assert_eq!(fs::metadata(&log).map(|log| log.len()).ok(), Some(before), "the log is still there");
     store.commit(&[trial(1, 1, 2)]).expect("a batch that fits");
     let reader = Reader::open(&path).expect("a reader");
-    assert_eq!(reader.trials(foldwise_shared::ids::StudyId(1), &Default::default()).expect("trials").len(), 2);
+    assert_eq!(
+        reader.trials(foldwise_shared::ids::StudyId(1), &Default::default()).expect("trials").len(),
+        2
+    );
 }
