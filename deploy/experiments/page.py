@@ -194,9 +194,9 @@ def write(plan, docs, target, study_file):
                 lines[-1] += (f"; an epoch took {result['seconds_per_epoch']:.2f} s a worker, so that the full size of {file} would "
                               f"take one worker {duration(whole_time(file, result, study_file))} if nothing were pruned or stopped early")
         lines.append("")
-        # The pictures of the largest size that was run.
-        size = list(there)[-1]
         for picture in step["pictures"]:
             name = picture.replace("/", "-")
+            # Of the largest size that has it.
+            size = next(size for size in reversed(there) if (docs / size / f"{name}.png").exists())
             lines += [f"![{picture.replace('/', ': ')}](experiments/{size}/{name}.png)", ""]
     target.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
