@@ -11,6 +11,16 @@ use super::query::{Reader, collect};
 use super::value::count;
 
 impl Reader {
+    /// The digests of the artifacts that belong to a study and to no other.
+    ///
+    /// # Errors
+    /// See [`Reader::studies`].
+    pub fn artifacts_of(&self, study: StudyId) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT digest FROM artifact AS own WHERE study_id = ?1 AND NOT EXISTS \
+            (SELECT 1 FROM artifact AS other WHERE other.digest = own.digest AND other.study_id <> ?1) ORDER BY digest";
+        self.read(|tx| collect(tx, sql, [study.0], |row| row.get(0)))
+    }
+
     /// Whether anything refers to the artifact of this digest.
     ///
     /// # Errors

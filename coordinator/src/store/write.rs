@@ -1,12 +1,11 @@
 //! Applies one change of the record, and logs it as an event.
 
+mod artifact;
 mod steer;
 
 use std::collections::BTreeMap;
 
 use foldwise_engine::scheduler::{NewStudy, WorkerInfo, Write};
-use foldwise_shared::artifact::{Artifact, ResultFile, SOURCE};
-use foldwise_shared::checkpoint::Checkpoint;
 use foldwise_shared::decision::Decision;
 use foldwise_shared::ids::{AttemptKey, Epoch, FoldIndex, LeaseId, Millis, StudyId, TrialNumber};
 use foldwise_shared::record::EpochRecord;
@@ -15,6 +14,7 @@ use foldwise_shared::value::{ParamValue, Params};
 use rusqlite::{Connection, OptionalExtension, Params as Columns, named_params, params};
 use serde_json::json;
 
+use self::artifact::{drop_checkpoint, new_checkpoint, new_result, new_source};
 use super::error::Fault;
 use super::value::param_columns;
 use super::view;
@@ -145,15 +145,6 @@ fn new_study(tx: &Connection, id: StudyId, study: &NewStudy, at: Millis) -> Resu
         detail["parent"] = json!(parent);
     }
     log(tx, at, "study-created", Subject::study(id), &detail).map(drop)
-}
-
-/// Keeps the model that a study starts from among the artifacts for as long as the study is there.
-fn new_source(tx: &Connection, study: StudyId, source: &Artifact, at: Millis) -> Result<(), Fault> {
-    tx.prepare_cached(
-        "INSERT INTO artifact (study_id, kind, digest, bytes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![study.0, SOURCE, source.digest, file_bytes(source.bytes)?, at.0])?;
-    Ok(())
 }
 
 fn study_state(
@@ -392,71 +383,6 @@ fn derived(
             Origin::Derived.as_str()
         ])?;
     log(tx, at, "param-derived", (&key).into(), &json!({ "name": name, "value": value })).map(drop)
-}
-
-/// In the place of the one of the same kind and epoch that the fold had.
-fn new_result(tx: &Connection, key: AttemptKey, result: &ResultFile, at: Millis) -> Result<(), Fault> {
-    let trial = trial_id(tx, key.study, key.trial)?;
-    let ResultFile { kind, epoch, file } = result;
-    let epoch = epoch.map(|epoch| epoch.0);
-    tx.prepare_cached(
-        "DELETE FROM artifact WHERE trial_id = ?1 AND fold = ?2 AND kind = ?3 AND epoch IS ?4",
-    )?
-    .execute(params![trial, key.fold.0, kind, epoch])?;
-    tx.prepare_cached(
-        "INSERT INTO artifact (study_id, trial_id, fold, attempt, kind, digest, bytes, created_at, epoch) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?
-    .execute(params![
-        key.study.0,
-        trial,
-        key.fold.0,
-        key.attempt.0,
-        kind,
-        file.digest,
-        file_bytes(file.bytes)?,
-        at.0,
-        epoch
-    ])?;
-    Ok(())
-}
-
-/// A length as SQLite has it.
-fn file_bytes(bytes: u64) -> Result<i64, Fault> {
-    i64::try_from(bytes).map_err(|_| Fault::Inconsistent(format!("a file of {bytes} bytes")))
-}
-
-/// In the place of the one that the fold had.
-fn new_checkpoint(
-    tx: &Connection,
-    key: AttemptKey,
-    checkpoint: &Checkpoint,
-    at: Millis,
-) -> Result<(), Fault> {
-    let trial = trial_id(tx, key.study, key.trial)?;
-    drop_checkpoint(tx, trial, key.fold)?;
-    let bytes = file_bytes(checkpoint.bytes)?;
-    tx.prepare_cached(
-        "INSERT INTO artifact (study_id, trial_id, fold, attempt, kind, digest, bytes, created_at, epoch) \
-         VALUES (?1, ?2, ?3, ?4, 'checkpoint', ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        key.study.0,
-        trial,
-        key.fold.0,
-        key.attempt.0,
-        checkpoint.digest,
-        bytes,
-        at.0,
-        checkpoint.epoch.0
-    ])?;
-    Ok(())
-}
-
-fn drop_checkpoint(tx: &Connection, trial: i64, fold: FoldIndex) -> Result<(), Fault> {
-    tx.prepare_cached("DELETE FROM artifact WHERE trial_id = ?1 AND fold = ?2 AND kind = 'checkpoint'")?
-        .execute(params![trial, fold.0])?;
-    Ok(())
 }
 
 fn decide(
