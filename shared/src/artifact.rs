@@ -81,21 +81,6 @@ pub struct ArtifactRecord {
     pub bytes: u64,
 }
 
-/// Something that was measured in an epoch beside the losses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MetricRecord {
-    /// The trial.
-    pub trial: TrialNumber,
-    /// The fold.
-    pub fold: FoldIndex,
-    /// The epoch.
-    pub epoch: Epoch,
-    /// What it is called.
-    pub name: String,
-    /// The number; none if it was not finite.
-    pub value: Option<f64>,
-}
-
 /// Whether a text can be the kind of a result: `[a-z0-9-]{1,32}`, and no word that means something else.
 pub fn is_kind(text: &str) -> bool {
     let letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');

@@ -239,8 +239,6 @@ impl Reading<'_> {
         let trial: TrialRecord = trial.into_iter().next().ok_or_else(|| unfinished(study))?;
         let mut epochs = self.source.curve(study, Some(trial.number), false)?;
         epochs.retain(|epoch| epoch.fold == FoldIndex(0));
-        let mut metrics = self.source.metrics(study, trial.number)?;
-        metrics.retain(|metric| metric.fold == FoldIndex(0));
         let artifacts = self.source.artifacts(study)?;
         let wanted: Vec<&ArtifactRecord> = artifacts
             .iter()
@@ -257,7 +255,7 @@ impl Reading<'_> {
             let bytes = self.source.artifact(study, &artifact.digest)?;
             files.push(File { kind: artifact.kind.clone(), epoch: artifact.epoch, bytes });
         }
-        Ok(Run { study: study.clone(), trial, epochs, metrics, files })
+        Ok(Run { study: study.clone(), trial, epochs, files })
     }
 }
 

@@ -353,17 +353,6 @@ impl StudyService for Studies {
         Ok(Response::new(Box::pin(pieces)))
     }
 
-    async fn get_metrics(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::GetMetricsResponse> {
-        let v1::GetTrialRequest { study: name, number } = request.into_inner();
-        let read = self.coordinator.read(move |reader| {
-            let study = find_study_id(reader, &name)?;
-            Ok(reader.metrics(study, TrialNumber(number))?)
-        });
-        let metrics = read.await.map_err(status::from_coordinator)?;
-        let metrics = metrics.into_iter().map(v1::Metric::from).collect();
-        Ok(Response::new(v1::GetMetricsResponse { metrics }))
-    }
-
     async fn put_model(&self, request: Request<Streaming<v1::ModelChunk>>) -> Answer<v1::ModelStored> {
         artifacts::put_model(&self.coordinator, request.into_inner()).await?;
         Ok(Response::new(v1::ModelStored {}))

@@ -19,6 +19,7 @@ mod view;
 mod write;
 
 mod artifact;
+mod attempts;
 mod counts;
 mod events;
 mod fleet;

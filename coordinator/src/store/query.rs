@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use foldwise_shared::ids::{Attempt, Epoch, FoldIndex, Millis, StudyId, TrialNumber};
-use foldwise_shared::record::{
-    AttemptRecord, Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord,
-};
+use foldwise_shared::record::{Best, DecisionRecord, EpochRecord, FoldRecord, StudyRecord, TrialRecord};
 use foldwise_shared::spec::BudgetSection;
 use foldwise_shared::state::{Direction, StudyState, TrialState, UnknownWord};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, params};
@@ -16,7 +14,7 @@ use super::Store;
 use super::error::{Fault, StoreError};
 use super::open::{self, Found};
 use super::schema;
-use super::value::{DECISION, count, decision, optional_word, param, word};
+use super::value::{DECISION, count, decision, param, word};
 
 /// Which trials, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,7 +89,7 @@ pub struct Reader {
 }
 
 /// True for the live rows of `epoch AS e`; the view `curve` says the same.
-pub(super) const LIVE: &str = "NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial_id = e.trial_id \
+const LIVE: &str = "NOT EXISTS (SELECT 1 FROM attempt AS newer WHERE newer.trial_id = e.trial_id \
     AND newer.fold = e.fold AND newer.attempt > e.attempt AND newer.start_epoch < e.epoch)";
 
 impl Reader {
@@ -254,19 +252,6 @@ impl Reader {
              WHERE trial.study_id = ?1 AND (?2 IS NULL OR trial.number = ?2) ORDER BY d.event_seq"
         );
         self.read(|tx| collect(tx, &sql, params![study.0, trial.map(|number| number.0)], decision_record))
-    }
-
-    /// The attempts of a trial, by fold and number.
-    ///
-    /// # Errors
-    /// See [`Reader::studies`].
-    pub fn attempts(&self, study: StudyId, trial: TrialNumber) -> Result<Vec<AttemptRecord>, StoreError> {
-        let sql = "SELECT a.fold, a.attempt, a.state, a.failure, a.message, a.worker, a.device, a.start_epoch, \
-            (SELECT count(*) FROM epoch AS e WHERE e.trial_id = a.trial_id AND e.fold = a.fold \
-            AND e.attempt = a.attempt), a.started_at, a.ended_at \
-            FROM trial JOIN attempt AS a ON a.trial_id = trial.id \
-            WHERE trial.study_id = ?1 AND trial.number = ?2 ORDER BY a.fold, a.attempt";
-        self.read(|tx| collect(tx, sql, params![study.0, trial.0], attempt_record))
     }
 
     /// The budgets that a study had before it was extended, oldest first.
@@ -483,21 +468,5 @@ fn decision_record(row: &Row<'_>) -> rusqlite::Result<DecisionRecord> {
         epoch: row.get::<_, Option<u32>>(2)?.map(Epoch),
         event_seq: row.get(3)?,
         decision: decision(row, 4)?,
-    })
-}
-
-pub(super) fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
-    Ok(AttemptRecord {
-        fold: FoldIndex(row.get(0)?),
-        attempt: Attempt(row.get(1)?),
-        state: word(row, 2)?,
-        failure: optional_word(row, 3)?,
-        message: row.get(4)?,
-        worker: row.get(5)?,
-        device: row.get(6)?,
-        start_epoch: Epoch(row.get(7)?),
-        epochs: row.get(8)?,
-        started_at: Millis(row.get(9)?),
-        ended_at: row.get::<_, Option<i64>>(10)?.map(Millis),
     })
 }

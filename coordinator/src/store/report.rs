@@ -1,30 +1,14 @@
 //! What a report asks for: a whole study at once.
 
-use foldwise_shared::artifact::{ArtifactRecord, MetricRecord};
+use foldwise_shared::artifact::ArtifactRecord;
 use foldwise_shared::ids::{Epoch, FoldIndex, StudyId, TrialNumber};
-use foldwise_shared::record::AttemptRecord;
 use rusqlite::params;
 
 use super::error::StoreError;
-use super::query::{LIVE, Reader, attempt_record, collect};
+use super::query::{Reader, collect};
 use super::value::count;
 
 impl Reader {
-    /// The attempts of all trials of a study, by trial, fold and number.
-    ///
-    /// # Errors
-    /// See [`Reader::studies`].
-    pub fn all_attempts(&self, study: StudyId) -> Result<Vec<(TrialNumber, AttemptRecord)>, StoreError> {
-        let sql = "SELECT a.fold, a.attempt, a.state, a.failure, a.message, a.worker, a.device, a.start_epoch, \
-            (SELECT count(*) FROM epoch AS e WHERE e.trial_id = a.trial_id AND e.fold = a.fold \
-             AND e.attempt = a.attempt), a.started_at, a.ended_at, trial.number \
-            FROM trial JOIN attempt AS a ON a.trial_id = trial.id WHERE trial.study_id = ?1 \
-            ORDER BY trial.number, a.fold, a.attempt";
-        self.read(|tx| {
-            collect(tx, sql, [study.0], |row| Ok((TrialNumber(row.get(11)?), attempt_record(row)?)))
-        })
-    }
-
     /// The names of the studies that came from a study: its fits, and their evaluations and transfers; oldest first.
     ///
     /// # Errors
@@ -72,30 +56,5 @@ impl Reader {
     pub fn artifact_bytes(&self, study: StudyId, digest: &str) -> Result<Option<u64>, StoreError> {
         let sql = "SELECT bytes FROM artifact WHERE study_id = ?1 AND digest = ?2 AND kind <> 'checkpoint'";
         self.read(|tx| Ok(collect(tx, sql, params![study.0, digest], |row| count(row, 0))?.pop()))
-    }
-
-    /// What was measured beside the losses in the live epochs of a trial, by fold, epoch and name.
-    ///
-    /// # Errors
-    /// See [`Reader::studies`].
-    pub fn metrics(&self, study: StudyId, trial: TrialNumber) -> Result<Vec<MetricRecord>, StoreError> {
-        let sql = format!(
-            "SELECT trial.number, e.fold, e.epoch, metric.name, metric.value \
-             FROM trial JOIN epoch AS e ON e.trial_id = trial.id \
-             JOIN metric ON metric.trial_id = e.trial_id AND metric.fold = e.fold \
-             AND metric.attempt = e.attempt AND metric.epoch = e.epoch \
-             WHERE trial.study_id = ?1 AND trial.number = ?2 AND {LIVE} ORDER BY e.fold, e.epoch, metric.name"
-        );
-        self.read(|tx| {
-            collect(tx, &sql, params![study.0, trial.0], |row| {
-                Ok(MetricRecord {
-                    trial: TrialNumber(row.get(0)?),
-                    fold: FoldIndex(row.get(1)?),
-                    epoch: Epoch(row.get(2)?),
-                    name: row.get(3)?,
-                    value: row.get(4)?,
-                })
-            })
-        })
     }
 }

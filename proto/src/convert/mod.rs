@@ -23,7 +23,7 @@ pub use self::device::{device_use, device_use_from};
 pub use self::external::{add_request, added, tell_request, told};
 pub use self::metrics::metrics_from;
 pub use self::name::{check_name, clean_message};
-pub use self::whole::{artifacts_from, metric_records_from};
+pub use self::whole::artifacts_from;
 
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
-//! Whole studies: their artifacts and metrics.
+//! Whole studies: their artifacts.
 
-use foldwise_shared::artifact::{ArtifactRecord, MetricRecord};
+use foldwise_shared::artifact::ArtifactRecord;
 use foldwise_shared::checkpoint::is_digest;
 use foldwise_shared::ids::{Epoch, FoldIndex, TrialNumber};
 
@@ -30,40 +30,12 @@ pub fn artifacts_from(wire: v1::ListArtifactsResponse) -> Result<Vec<ArtifactRec
     wire.artifacts.into_iter().map(artifact).collect()
 }
 
-impl From<MetricRecord> for v1::Metric {
-    fn from(record: MetricRecord) -> Self {
-        let MetricRecord { trial, fold, epoch, name, value } = record;
-        Self { trial: trial.0, fold: fold.0, epoch: epoch.0, name, value }
-    }
-}
-
-/// The metrics of an answer.
-///
-/// # Errors
-/// One at epoch 0, which there is none of.
-pub fn metric_records_from(wire: v1::GetMetricsResponse) -> Result<Vec<MetricRecord>, WireError> {
-    let metric = |metric: v1::Metric| {
-        let v1::Metric { trial, fold, epoch, name, value } = metric;
-        if epoch == 0 {
-            return Err(WireError::wrong("metric.epoch", "epochs count from 1"));
-        }
-        Ok(MetricRecord {
-            trial: TrialNumber(trial),
-            fold: FoldIndex(fold),
-            epoch: Epoch(epoch),
-            name,
-            value,
-        })
-    };
-    wire.metrics.into_iter().map(metric).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn artifacts_and_metrics_come_back_as_they_went() {
+    fn artifacts_come_back_as_they_went() {
         let artifact = ArtifactRecord {
             trial: TrialNumber(3),
             fold: FoldIndex(1),
@@ -76,18 +48,5 @@ mod tests {
         assert_eq!(artifacts_from(wire.clone()), Ok(vec![artifact]));
         wire.artifacts[0].digest = "../x".into();
         assert!(artifacts_from(wire).is_err());
-
-        let value = Some(0.5);
-        let metric = MetricRecord {
-            trial: TrialNumber(0),
-            fold: FoldIndex(0),
-            epoch: Epoch(2),
-            name: "kl".into(),
-            value,
-        };
-        let mut wire = v1::GetMetricsResponse { metrics: vec![metric.clone().into()] };
-        assert_eq!(metric_records_from(wire.clone()), Ok(vec![metric]));
-        wire.metrics[0].epoch = 0;
-        assert!(metric_records_from(wire).is_err());
     }
 }

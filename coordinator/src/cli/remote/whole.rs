@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use foldwise_proto::MAX_ARTIFACT;
-use foldwise_proto::convert::{artifacts_from, metric_records_from};
+use foldwise_proto::convert::artifacts_from;
 use foldwise_proto::v1::{
     FetchArtifactRequest, GetTrialRequest, GetTrialResponse, ListArtifactsRequest, StudyRequest,
 };
-use foldwise_shared::artifact::{ArtifactRecord, MetricRecord};
+use foldwise_shared::artifact::ArtifactRecord;
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::record::{AttemptRecord, DecisionRecord, StudyRecord};
 use tokio::sync::Semaphore;
@@ -95,12 +95,5 @@ impl Remote {
                 }
                 error => error,
             })
-    }
-
-    /// What was measured beside the losses of a trial.
-    pub fn metrics(&self, study: &str, trial: TrialNumber) -> Result<Vec<MetricRecord>, CliError> {
-        let request = GetTrialRequest { study: study.to_owned(), number: trial.0 };
-        let response = self.call(async |client| client.get_metrics(request).await)?;
-        metric_records_from(response).map_err(|error| self.garbled(error))
     }
 }

@@ -1,6 +1,6 @@
 //! What a report asks for: whole studies, those that came from them, and their files.
 
-use foldwise_shared::artifact::{ArtifactRecord, MetricRecord};
+use foldwise_shared::artifact::ArtifactRecord;
 use foldwise_shared::ids::TrialNumber;
 use foldwise_shared::record::{AttemptRecord, DecisionRecord, StudyRecord};
 
@@ -71,17 +71,6 @@ impl Source {
                 None => Err(CliError::usage(format!("study `{}` has no artifact {digest}", study.name))),
             },
             Self::Server(remote) => remote.artifact(&study.name, digest),
-        }
-    }
-
-    /// What was measured beside the losses in the live epochs of a trial, by fold, epoch and name.
-    ///
-    /// # Errors
-    /// The database or the coordinator does not answer.
-    pub fn metrics(&self, study: &StudyRecord, trial: TrialNumber) -> Result<Vec<MetricRecord>, CliError> {
-        match self {
-            Self::File(reader) => Ok(reader.metrics(study.id, trial)?),
-            Self::Server(remote) => remote.metrics(&study.name, trial),
         }
     }
 }

@@ -68,10 +68,10 @@ fn epochs(run: &Run) -> Scale {
 fn metrics(run: &Run, name: &str) -> Option<Picture> {
     let mut curves: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     let mut table = Table::new(&["epoch", "metric", "value"]);
-    for metric in &run.metrics {
-        table.row([metric.epoch.to_string(), metric.name.clone(), cell(metric.value)]);
-        if let Some(value) = metric.value {
-            curves.entry(&metric.name).or_default().push((f64::from(metric.epoch.0), value));
+    for epoch in &run.epochs {
+        for (metric, value) in &epoch.metrics {
+            table.row([epoch.epoch.to_string(), metric.clone(), cell(Some(*value))]);
+            curves.entry(metric).or_default().push((f64::from(epoch.epoch.0), *value));
         }
     }
     if curves.is_empty() || run.epochs.len() < 2 {

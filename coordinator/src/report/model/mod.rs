@@ -14,7 +14,6 @@ mod side_by_side;
 #[cfg(test)]
 mod tests;
 
-use foldwise_shared::artifact::MetricRecord;
 use foldwise_shared::ids::Epoch;
 use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
 use foldwise_shared::value::short;
@@ -33,8 +32,6 @@ pub struct Run {
     pub trial: TrialRecord,
     /// The live epochs of its first fold, in order.
     pub epochs: Vec<EpochRecord>,
-    /// What was measured beside the losses, in order.
-    pub metrics: Vec<MetricRecord>,
     /// Its artifacts.
     pub files: Vec<File>,
 }

@@ -91,10 +91,9 @@ fn losses(models: &[Model]) -> Option<Picture> {
         .map(|(model, fit)| {
             // The loss of a variational network has another unit; its error a pixel has not.
             let mse: Vec<(f64, f64)> = fit
-                .metrics
+                .epochs
                 .iter()
-                .filter(|metric| metric.name == "mse")
-                .filter_map(|metric| Some((f64::from(metric.epoch.0), metric.value?)))
+                .filter_map(|epoch| Some((f64::from(epoch.epoch.0), *epoch.metrics.get("mse")?)))
                 .collect();
             if !mse.is_empty() {
                 return (model.name.as_str(), mse, true);

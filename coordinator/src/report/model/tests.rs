@@ -69,7 +69,6 @@ fn run(name: &str, epochs: u32, files: Vec<(&str, Option<u32>, Vec<u8>)>) -> Run
                 at: Millis(0),
             })
             .collect(),
-        metrics: Vec::new(),
         files: files
             .into_iter()
             .map(|(kind, epoch, bytes)| File { kind: kind.into(), epoch: epoch.map(Epoch), bytes })
@@ -149,14 +148,10 @@ fn model(name: &str, start: f64, slope: f64) -> Model {
     let mut files = vec![("range-test", None, range())];
     files.extend((1..=20).map(|epoch| ("reconstruction", Some(epoch), reconstruction())));
     let mut fit = run(name, 20, files);
-    let metric = |(epoch, name): (u32, &str)| MetricRecord {
-        trial: TrialNumber(0),
-        fold: FoldIndex(0),
-        epoch: Epoch(epoch),
-        name: name.into(),
-        value: Some(0.5 / f64::from(epoch)),
-    };
-    fit.metrics = (1..=20).flat_map(|epoch| [(epoch, "kl"), (epoch, "mse")]).map(metric).collect();
+    for epoch in &mut fit.epochs {
+        let value = 0.5 / f64::from(epoch.epoch.0);
+        epoch.metrics = BTreeMap::from([("kl".into(), value), ("mse".into(), value)]);
+    }
     let confusion = json!({ "images": 30, "loss": 0.27, "accuracy": 0.9, "confusion": [[9, 1, 0], [0, 10, 0], [2, 0, 8]],
         "feature_seconds": 1.5, "seconds": 61.0 });
     let transfer =

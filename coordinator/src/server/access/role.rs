@@ -112,7 +112,6 @@ const METHODS: &[(&str, Role)] = &[
     ("/foldwise.v1.StudyService/ListChildren", Role::Reader),
     ("/foldwise.v1.StudyService/ListArtifacts", Role::Reader),
     ("/foldwise.v1.StudyService/FetchArtifact", Role::Reader),
-    ("/foldwise.v1.StudyService/GetMetrics", Role::Reader),
 ];
 
 /// What is served beside our services: whole services, and pages for plain HTTP.
