@@ -35,6 +35,9 @@ pub struct Summary {
     pub occlusion: Levels,
     /// The codes that what follows is of: those of the first images.
     pub codes: usize,
+    /// What the data set calls its classes, from 0, where it has names for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// The classes that occur among them, in the order of their pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<u8>>,

@@ -39,6 +39,8 @@ pub struct EvaluateTask<'a> {
     pub indices: &'a [i64],
     /// Their classes, one an index, where they are known.
     pub labels: Option<&'a [u8]>,
+    /// What the classes are called, from 0; empty where nobody says.
+    pub class_names: &'a [String],
     /// `test`; for a data set without test images `validation`, or `training` where no image is held out.
     pub part: &'static str,
     /// What the model was trained to undo.
@@ -226,6 +228,7 @@ fn measure(task: &EvaluateTask<'_>, mut watch: Watch<'_>) -> Result<Evaluation, 
         noise,
         occlusion,
         codes: codes.rows,
+        class_names: task.class_names.to_vec(),
         classes,
         knn_accuracy,
         neighbors,

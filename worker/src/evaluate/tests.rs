@@ -60,6 +60,7 @@ fn run(
         images: &images,
         indices: &indices,
         labels,
+        class_names: &[],
         part: "test",
         corruption,
         section,
@@ -316,6 +317,7 @@ fn an_interruption_ends_it_between_batches_and_within_the_map() {
         images: &images,
         indices: &indices,
         labels: Some(&labels),
+        class_names: &[],
         part: "test",
         corruption: &[],
         section: &section,
@@ -345,7 +347,17 @@ fn what_cannot_be_measured_says_so() {
     let mut model = random(&lab(false));
     let task = |model: &FittedModel, indices: &[i64], labels: Option<&[u8]>| {
         let (part, corruption, images, section) = ("test", &[][..], &images, &section);
-        let task = EvaluateTask { model, images, indices, labels, part, corruption, section, seed: 1 };
+        let task = EvaluateTask {
+            model,
+            images,
+            indices,
+            labels,
+            class_names: &[],
+            part,
+            corruption,
+            section,
+            seed: 1,
+        };
         error(evaluate(&task, &|| false, &mut |_| {}))
     };
     assert!(task(&model, &[], None).contains("no images"));
@@ -355,7 +367,17 @@ fn what_cannot_be_measured_says_so() {
     let message = {
         let (part, corruption, images, section) = ("test", &[][..], &images, &loud);
         let (model, indices, labels) = (&model, &[1_i64, 2][..], None);
-        let task = EvaluateTask { model, images, indices, labels, part, corruption, section, seed: 1 };
+        let task = EvaluateTask {
+            model,
+            images,
+            indices,
+            labels,
+            class_names: &[],
+            part,
+            corruption,
+            section,
+            seed: 1,
+        };
         error(evaluate(&task, &|| false, &mut |_| {}))
     };
     assert!(message.contains(&format!("under noise of {} is", 1e39)), "{message}");

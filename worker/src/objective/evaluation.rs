@@ -31,6 +31,7 @@ impl FoldObjective {
             images: &images,
             indices: &indices,
             labels: labels.as_deref(),
+            class_names: opened.dataset.classes().unwrap_or_default(),
             part,
             corruption: &corruption,
             section: &spec.evaluate.unwrap_or_default(),

@@ -39,6 +39,19 @@ pub(super) fn digits(test: bool, labels: bool) -> tempfile::TempDir {
     folder
 }
 
+/// The same training images as a folder of two classes.
+fn even_and_odd() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let images = draw_synthetic_digits(1, Part::Train, TRAIN);
+    for (index, pixels) in images.chunks(28 * 28).enumerate() {
+        let class = folder.path().join(["even", "odd"][index % 2]);
+        std::fs::create_dir_all(&class).expect("a folder");
+        let image = image::GrayImage::from_raw(28, 28, pixels.to_vec()).expect("28 by 28");
+        image.save(class.join(format!("{index:04}.png"))).expect("written");
+    }
+    folder
+}
+
 /// A model whose weights were drawn, larger than a training starts with, so that its features tell images apart.
 fn model(settings: &ModelSettings) -> Vec<u8> {
     tch::manual_seed(8);
@@ -148,6 +161,20 @@ fn without_test_images_the_validation_part_is_measured() {
     let numbers = json(&heard, "evaluation");
     assert_eq!((&numbers["images"], &numbers["part"]), (&200.into(), &"validation".into()));
     assert!(numbers.get("knn_accuracy").is_none() && numbers.get("classes").is_none());
+}
+
+#[test]
+fn what_a_folder_calls_its_classes_goes_with_the_numbers() {
+    let _alone = alone();
+    let folder = even_and_odd();
+    let model = model(&settings().model);
+    let train = r#"train = { epochs = 1, learning_rate = 1e-2 }"#;
+    for (objective, more) in [("evaluation", EVALUATE), ("transfer", train)] {
+        let (heard, outcome) = run(&work(folder.path(), objective, more, Some(model.clone())), None, 0);
+        assert_eq!(outcome, Outcome::Finished { stopped: false }, "{objective}");
+        let names = &json(&heard, objective)["class_names"];
+        assert_eq!(names, &serde_json::json!(["even", "odd"]), "{objective}");
+    }
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl FoldObjective {
         }
         let feature_seconds = started.elapsed().as_secs_f64();
         let Judges { indices, part, .. } = judges;
+        let class_names = dataset.classes().unwrap_or_default().to_vec();
         let Prepared { spec, mut settings, train, validation, .. } = prepared;
         let dropout = settings.model.dropout;
         let head = |features| Head::new(&model, features, classes, dropout).map_err(|error| failed(&error));
@@ -110,6 +111,7 @@ impl FoldObjective {
                 epoch,
                 loss,
                 accuracy: accuracy(&confusion),
+                class_names,
                 confusion,
                 feature_seconds,
                 seconds: started.elapsed().as_secs_f64(),

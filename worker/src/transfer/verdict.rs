@@ -20,6 +20,9 @@ pub struct Verdict {
     pub loss: f64,
     /// The share of images whose class was found.
     pub accuracy: f64,
+    /// What the data set calls its classes, from 0, where it has names for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// How many images of each class (row) were taken for each class (column).
     pub confusion: Vec<Vec<i64>>,
     /// How long the features of all images took, once.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Evaluation, Tensors};
+use super::read::class_name;
+use super::{Evaluation, Tensors, part_name};
 use crate::report::plot::{Anchor, Area, Canvas, Marker, Scale, category, legend, number};
 use crate::report::{Picture, Table};
 
@@ -91,19 +92,19 @@ impl Scatter {
     }
 }
 
-fn classes_legend(canvas: &mut Canvas, place: (f64, f64), names: &[String]) {
-    let entries = names.iter().enumerate();
-    legend(canvas, place, entries.map(|(at, name)| (Marker::Disk, category(at), name.clone())));
+fn classes_legend(canvas: &mut Canvas, place: (f64, f64), classes: usize, names: &[String]) {
+    legend(
+        canvas,
+        place,
+        (0..classes).map(|class| (Marker::Disk, category(class), class_name(names, class))),
+    );
 }
 
 /// PCA and t-SNE of one model.
-pub(super) fn pictures(
-    codes: Option<&Tensors>,
-    evaluation: Option<&Evaluation>,
-    names: &dyn Fn(usize) -> Vec<String>,
-    name: &str,
-) -> Vec<Picture> {
+pub(super) fn pictures(codes: Option<&Tensors>, evaluation: Option<&Evaluation>, name: &str) -> Vec<Picture> {
     let Some(codes) = codes else { return Vec::new() };
+    let names = evaluation.map_or(&[][..], |evaluation| &evaluation.class_names);
+    let part = part_name(evaluation.and_then(|evaluation| evaluation.part.as_deref()));
     ["pca", "tsne"]
         .into_iter()
         .filter_map(|kind| {
@@ -111,7 +112,7 @@ pub(super) fn pictures(
             let mut canvas = Canvas::new(760.0, 580.0);
             scatter.draw(&mut canvas, Area { left: 12.0, top: 12.0, width: 600.0, height: 556.0 });
             if scatter.classes() > 1 {
-                classes_legend(&mut canvas, (630.0, 30.0), &names(scatter.classes()));
+                classes_legend(&mut canvas, (630.0, 30.0), scatter.classes(), names);
             }
             let mut table = Table::new(&["image", "label", "x", "y"]);
             scatter.table(None, &mut table);
@@ -124,13 +125,13 @@ pub(super) fn pictures(
                     });
                     (
                         "Codes by their principal components",
-                        format!("The codes of {count} test images along their first two principal components{shares}."),
+                        format!("The codes of {count} {part} images along their first two principal components{shares}."),
                     )
                 }
                 _ => {
                     let run = evaluation.and_then(|evaluation| evaluation.tsne);
                     let run = run.map_or_else(String::new, |run| format!(" with the perplexity {}", run.perplexity));
-                    ("Codes by t-SNE", format!("The codes of {count} test images by t-SNE{run}: who is near whom."))
+                    ("Codes by t-SNE", format!("The codes of {count} {part} images by t-SNE{run}: who is near whom."))
                 }
             };
             Some(Picture { name: format!("{name}-{kind}"), title: title.into(), caption, canvas, table })
@@ -139,10 +140,7 @@ pub(super) fn pictures(
 }
 
 /// PCA and t-SNE of several models side by side.
-pub(super) fn side_by_side(
-    models: &[(&str, &Tensors)],
-    names: &dyn Fn(usize) -> Vec<String>,
-) -> Vec<Picture> {
+pub(super) fn side_by_side(models: &[(&str, &Tensors)], names: &[String]) -> Vec<Picture> {
     ["pca", "tsne"]
         .into_iter()
         .filter_map(|kind| {
@@ -166,13 +164,13 @@ pub(super) fn side_by_side(
             }
             let classes = found.iter().map(|(_, scatter)| scatter.classes()).max().unwrap_or(1);
             if classes > 1 {
-                classes_legend(&mut canvas, (columns as f64 * (size + 14.0) + 18.0, 40.0), &names(classes));
+                classes_legend(&mut canvas, (columns as f64 * (size + 14.0) + 18.0, 40.0), classes, names);
             }
             let title = if kind == "pca" { "Codes by their principal components" } else { "Codes by t-SNE" };
             Some(Picture {
                 name: format!("side-by-side-{kind}"),
                 title: title.into(),
-                caption: "The codes of the same test images in each model; directions and signs mean nothing from one to the next."
+                caption: "The codes of the images in each model; directions and signs mean nothing from one to the next."
                     .into(),
                 canvas,
                 table,

@@ -1,6 +1,7 @@
 //! What a classifier takes for what.
 
-use super::Transfer;
+use super::read::class_name;
+use super::{Transfer, part_name};
 use crate::report::plot::{Anchor, Canvas, ColorMap, clip};
 use crate::report::{Picture, Table};
 
@@ -9,12 +10,13 @@ const CELL: f64 = 46.0;
 /// Classes that still fit.
 const CLASSES: usize = 30;
 
-pub(super) fn picture(transfer: &Transfer, names: &[String], name: &str) -> Option<Picture> {
+pub(super) fn picture(transfer: &Transfer, name: &str) -> Option<Picture> {
     let classes = transfer.confusion.len();
     let is_square = transfer.confusion.iter().all(|row| row.len() == classes);
-    if classes == 0 || classes > CLASSES || !is_square || names.len() != classes {
+    if classes == 0 || classes > CLASSES || !is_square {
         return None;
     }
+    let names: Vec<String> = (0..classes).map(|class| class_name(&transfer.class_names, class)).collect();
     let (left, top) = (110.0, 96.0);
     let size = CELL * classes as f64;
     let mut canvas = Canvas::new(left + size + 20.0, top + size + 16.0);
@@ -59,9 +61,10 @@ pub(super) fn picture(transfer: &Transfer, names: &[String], name: &str) -> Opti
     Some(Picture {
         name: format!("{name}-confusion"),
         title: "Confusion matrix".into(),
-        caption:
-            "How many test images of each class (row) were taken for each class (column); brighter is more."
-                .into(),
+        caption: format!(
+            "How many {} images of each class (row) were taken for each class (column); brighter is more.",
+            part_name(transfer.part.as_deref())
+        ),
         canvas,
         table,
     })

@@ -1,7 +1,8 @@
-//! The test error over the strength of a corruption, for one model or for several.
+//! The error over the strength of a corruption, for one model or for several.
 
 use foldwise_shared::value::short;
 
+use super::read::on_images;
 use super::{Curve, Evaluation};
 use crate::report::plot::{Area, Canvas, Frame, Marker, Scale, category, line_legend};
 use crate::report::search::WIDTH;
@@ -13,13 +14,13 @@ pub(super) type Measured<'a> = [(&'a str, &'a Evaluation)];
 pub(super) fn pictures(models: &Measured<'_>, name: &str) -> Vec<Picture> {
     let noise = Kind {
         file: "noise",
-        title: "Test error over Gaussian noise",
+        title: "Error over Gaussian noise",
         axis: "deviation of the noise",
         of: |evaluation| &evaluation.noise,
     };
     let occlusion = Kind {
         file: "occlusion",
-        title: "Test error over occlusion",
+        title: "Error over occlusion",
         axis: "fraction of the pixels hidden by a square",
         of: |evaluation| &evaluation.occlusion,
     };
@@ -51,7 +52,8 @@ impl Kind {
             x: Scale::around(points().map(|point| point.0), false),
             y: Scale::from_zero(points().map(|point| point.1)),
         };
-        frame.draw(&mut canvas, self.axis, "test error (MSE a pixel)");
+        let images = on_images(models.iter().map(|(_, evaluation)| *evaluation));
+        frame.draw(&mut canvas, self.axis, &format!("error{images} (MSE a pixel)"));
         let mut table = Table::new(&["model", "level", "mse"]);
         for (at, (model, points)) in curves.iter().enumerate() {
             frame.curve(&mut canvas, points, category(at), 2.0, "");

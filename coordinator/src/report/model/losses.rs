@@ -62,7 +62,7 @@ fn losses(run: &Run, name: &str) -> Option<Picture> {
 }
 
 fn epochs(run: &Run) -> Scale {
-    Scale::around(run.epochs.iter().map(|epoch| f64::from(epoch.epoch.0)), false)
+    Scale::whole(run.epochs.iter().map(|epoch| f64::from(epoch.epoch.0)))
 }
 
 fn metrics(run: &Run, name: &str) -> Option<Picture> {

@@ -18,8 +18,8 @@ use foldwise_shared::ids::Epoch;
 use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
 use foldwise_shared::value::short;
 
-use self::read::part_name;
 pub use self::read::{Curve, Evaluation, RangeTest, Tensor, Tensors, Transfer};
+use self::read::{class_name, part_name};
 use super::Section;
 use super::search::duration;
 
@@ -106,34 +106,6 @@ impl Run {
             }
         }
     }
-
-    /// A value of the spec, by the names of its tables.
-    fn setting(&self, path: &[&str]) -> Option<serde_json::Value> {
-        let spec: serde_json::Value = serde_json::from_str(&self.study.spec).ok()?;
-        path.iter().try_fold(spec, |value, name| value.get(name).cloned()).filter(|value| !value.is_null())
-    }
-
-    /// What the classes of its data are called.
-    fn class_names(&self, count: usize) -> Vec<String> {
-        const FASHION: [&str; 10] =
-            ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"];
-        let is_fashion = self.setting(&["data", "dataset"]).is_some_and(|name| name == "fashion-mnist");
-        (0..count)
-            .map(|at| match FASHION.get(at) {
-                Some(name) if is_fashion => (*name).to_owned(),
-                _ => at.to_string(),
-            })
-            .collect()
-    }
-}
-
-impl Run {
-    /// What the classes are called that pictures are of: not every class occurs among the images.
-    fn shown_names(&self, classes: &[u8], count: usize) -> Vec<String> {
-        let all = self.class_names(usize::from(u8::MAX) + 1);
-        let class = |at: usize| classes.get(at).map_or(at, |class| usize::from(*class));
-        (0..count).map(|at| all.get(class(at)).cloned().unwrap_or_else(|| at.to_string())).collect()
-    }
 }
 
 /// All that is known about a model, read once.
@@ -161,6 +133,14 @@ impl Known {
     fn classes(&self) -> &[u8] {
         self.evaluation.as_ref().map_or(&[], |evaluation| &evaluation.classes)
     }
+
+    /// What the first `count` of these are called: by name, or by number.
+    fn shown_names(&self, count: usize) -> Vec<String> {
+        let names = self.evaluation.as_ref().map_or(&[][..], |evaluation| &evaluation.class_names);
+        let classes = self.classes();
+        let class = |at: usize| classes.get(at).map_or(at, |class| usize::from(*class));
+        (0..count).map(|at| class_name(names, class(at))).collect()
+    }
 }
 
 impl Model {
@@ -177,10 +157,9 @@ impl Model {
             fitting.push(test.and_then(|test| range_test::picture(&test, &self.name)));
         }
         let mut sections = vec![head, fitting];
-        if let Some(run) = &self.evaluation {
-            let names = |count| run.class_names(count);
+        if self.evaluation.is_some() {
             let classes = known.classes();
-            let shown = |count| run.shown_names(classes, count);
+            let shown = |count| known.shown_names(count);
             let mut input = Section::new("Corrupted input");
             if let Some(evaluation) = &known.evaluation {
                 let one = [(self.name.as_str(), evaluation)];
@@ -190,7 +169,6 @@ impl Model {
             latent.pictures.extend(codes::pictures(
                 known.codes.as_ref(),
                 known.evaluation.as_ref(),
-                &names,
                 &self.name,
             ));
             let mut decoded = Section::new("Decoded codes");
@@ -231,7 +209,7 @@ impl Model {
         let Some(evaluation) = &known.evaluation else { return };
         let part = part_name(evaluation.part.as_deref());
         fact(
-            &format!("{part} error"),
+            &format!("Error on {part} images"),
             format!("{} a pixel over {} images", short(evaluation.mse), evaluation.images),
         );
         let mut optional = |name: &str, value: Option<f64>| {
@@ -240,7 +218,7 @@ impl Model {
             }
         };
         optional("KL divergence", evaluation.kl);
-        optional(&format!("{part} error on its own corruption"), evaluation.own_corruption_mse);
+        optional(&format!("Error on {part} images under its own corruption"), evaluation.own_corruption_mse);
         optional("k-NN accuracy of the codes", evaluation.knn_accuracy);
         optional("Silhouette of the codes", evaluation.silhouette);
         if let Some([first, second]) = evaluation.explained_variance {
@@ -257,10 +235,10 @@ pub fn transfer(run: &Run) -> Vec<Section> {
         let mut fact = |name: &str, value: String| section.facts.push((name.to_owned(), value));
         let part = part_name(transfer.part.as_deref());
         fact(
-            &format!("{part} accuracy"),
+            &format!("Accuracy on {part} images"),
             format!("{:.4} over {} images", transfer.accuracy, transfer.images),
         );
-        fact(&format!("{part} loss"), short(transfer.loss));
+        fact(&format!("Loss on {part} images"), short(transfer.loss));
         if let Some(seconds) = transfer.seconds {
             let features = transfer.feature_seconds.map_or_else(String::new, |seconds| {
                 format!(", of which {} for the frozen features", duration(seconds))
@@ -272,8 +250,7 @@ pub fn transfer(run: &Run) -> Vec<Section> {
     let test = run.read("range-test", &mut section, read::json::<RangeTest>);
     section.push(test.and_then(|test| range_test::picture(&test, &run.study.name)));
     if let Some(transfer) = &found {
-        let names = run.class_names(transfer.confusion.len());
-        section.push(confusion::picture(transfer, &names, &run.study.name));
+        section.push(confusion::picture(transfer, &run.study.name));
     }
     vec![section]
 }

@@ -12,6 +12,9 @@ pub struct Evaluation {
     /// Of which part of the data set they are.
     #[serde(default)]
     pub part: Option<String>,
+    /// What all classes are called, from 0; empty where the data set has no names for them.
+    #[serde(default)]
+    pub class_names: Vec<String>,
     /// The classes that occur among the codes, in the order of their pictures; empty where that is all of them, from 0.
     #[serde(default)]
     pub classes: Vec<u8>,
@@ -107,6 +110,9 @@ pub struct Transfer {
     pub loss: f64,
     /// The share of them that got the right class.
     pub accuracy: f64,
+    /// What the classes are called, from 0; empty where the data set has no names for them.
+    #[serde(default)]
+    pub class_names: Vec<String>,
     /// How often each class (row) was taken for each (column).
     pub confusion: Vec<Vec<u64>>,
     /// Seconds for the frozen features.
@@ -121,10 +127,24 @@ pub struct Transfer {
 pub(super) fn part_name(part: Option<&str>) -> &'static str {
     // Where there are no test images, those that were held out take their place, and without a hold-out all.
     match part {
-        Some("validation") => "Validation",
-        Some("training") => "Training",
-        _ => "Test",
+        Some("validation") => "validation",
+        Some("training") => "training",
+        _ => "test",
     }
+}
+
+/// ` on test images`, if all of them were measured on those; nothing if some on others.
+pub(super) fn on_images<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> String {
+    let mut parts = evaluations.into_iter().map(|evaluation| part_name(evaluation.part.as_deref()));
+    match parts.next() {
+        Some(part) if parts.all(|other| other == part) => format!(" on {part} images"),
+        _ => String::new(),
+    }
+}
+
+/// What a class is called: its number where it has no name.
+pub(super) fn class_name(names: &[String], class: usize) -> String {
+    names.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
 
 /// JSON of a known form.

@@ -2,7 +2,8 @@
 
 use foldwise_shared::value::short;
 
-use super::{Evaluation, Known, Model, Run, Tensors, codes, corrupted, faces};
+use super::read::on_images;
+use super::{Evaluation, Known, Model, Tensors, codes, corrupted, faces};
 use crate::report::plot::{Area, Canvas, Frame, Scale, category, line_legend};
 use crate::report::search::WIDTH;
 use crate::report::table::cell;
@@ -22,41 +23,39 @@ pub(super) fn sections(models: &[Model]) -> Vec<Section> {
         known.iter().filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?))).collect();
     let all_codes: Vec<(&str, &Tensors)> =
         known.iter().filter_map(|(name, known)| Some((*name, known.codes.as_ref()?))).collect();
-    let named = models.iter().find_map(|model| model.evaluation.as_ref());
-    let names = |count: usize| {
-        named.map_or_else(|| (0..count).map(|at| at.to_string()).collect(), |run| run.class_names(count))
-    };
+    let names = measured.iter().map(|(_, evaluation)| &evaluation.class_names[..]);
+    let names = names.into_iter().find(|names| !names.is_empty()).unwrap_or_default();
 
     let (shown, numbers) = table(&measured);
     if !numbers.rows.is_empty() {
-        let title = "What was measured on the test images".into();
+        let images = on_images(measured.iter().map(|(_, evaluation)| *evaluation));
+        let title = format!("What was measured{images}");
         section.tables.push(ShownTable { name: "side-by-side".into(), title, table: shown });
     }
     section.push(losses(models));
     if measured.len() > 1 {
         section.pictures.extend(corrupted::pictures(&measured, "side-by-side"));
     }
-    section.pictures.extend(codes::side_by_side(&all_codes, &names));
+    section.pictures.extend(codes::side_by_side(&all_codes, names));
     if pictures.len() > 1 {
-        section.push(centroids(&known, named));
+        section.push(centroids(&known));
         section.push(faces::random(&pictures, "side-by-side"));
     }
     vec![section]
 }
 
 /// Each class in its column: of the models whose codes are of the classes of the first.
-fn centroids(known: &[(&str, Known)], named: Option<&Run>) -> Option<Picture> {
-    let classes = known.iter().find(|(_, known)| known.pictures.is_some())?.1.classes();
+fn centroids(known: &[(&str, Known)]) -> Option<Picture> {
+    let first = &known.iter().find(|(_, known)| known.pictures.is_some())?.1;
     let alike: Vec<(&str, &Tensors)> = known
         .iter()
-        .filter(|(_, known)| known.classes() == classes)
+        .filter(|(_, known)| known.classes() == first.classes())
         .filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?)))
         .collect();
     if alike.len() < 2 {
         return None;
     }
-    let names = |count: usize| named.map_or_else(Vec::new, |run| run.shown_names(classes, count));
-    faces::centroids(&alike, &names, "side-by-side")
+    faces::centroids(&alike, &|count| first.shown_names(count), "side-by-side")
 }
 
 /// A row a model, as people read it and with all digits.
@@ -113,7 +112,7 @@ fn losses(models: &[Model]) -> Option<Picture> {
     let values: Vec<f64> = points().map(|point| point.1).collect();
     let frame = Frame {
         area,
-        x: Scale::around(points().map(|point| point.0), false),
+        x: Scale::whole(points().map(|point| point.0)),
         y: Scale::losses(values.iter().copied()),
     };
     frame.draw(&mut canvas, "epoch", "validation error (MSE a pixel)");

@@ -10,6 +10,9 @@ use serde_json::json;
 use super::*;
 use crate::report::Picture;
 
+const NAMES: [&str; 10] =
+    ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"];
+
 fn run(name: &str, epochs: u32, files: Vec<(&str, Option<u32>, Vec<u8>)>) -> Run {
     let spec = json!({ "study": { "name": name }, "data": { "dataset": "fashion-mnist" } });
     let loss = |epoch: u32| Some(0.01 + 0.1 / f64::from(epoch));
@@ -97,7 +100,7 @@ fn floats(count: usize) -> Vec<u8> {
 /// What an evaluation stores; `slope` is how fast the error grows with noise, from `start` on.
 fn evaluation(name: &str, start: f64, slope: f64) -> Run {
     let measured = json!({
-        "images": 10_000, "mse": start, "loss": start, "kl": null,
+        "images": 10_000, "class_names": NAMES, "mse": start, "loss": start, "kl": null,
         "noise": { "level": [0.0, 0.2, 0.4], "mse": [start, start + 0.2 * slope, start + 0.4 * slope] },
         "occlusion": { "level": [0.0, 0.5], "mse": [start, start * 2.0] },
         "knn_accuracy": 0.84, "silhouette": 0.12, "explained_variance": [0.3, 0.1],
@@ -152,7 +155,7 @@ fn model(name: &str, start: f64, slope: f64) -> Model {
         let value = 0.5 / f64::from(epoch.epoch.0);
         epoch.metrics = BTreeMap::from([("kl".into(), value), ("mse".into(), value)]);
     }
-    let confusion = json!({ "images": 30, "loss": 0.27, "accuracy": 0.9, "confusion": [[9, 1, 0], [0, 10, 0], [2, 0, 8]],
+    let confusion = json!({ "images": 30, "loss": 0.27, "accuracy": 0.9, "class_names": NAMES, "confusion": [[9, 1, 0], [0, 10, 0], [2, 0, 8]],
         "feature_seconds": 1.5, "seconds": 61.0 });
     let transfer =
         run(&format!("{name}-transfer"), 5, vec![("transfer", None, confusion.to_string().into_bytes())]);
@@ -308,10 +311,15 @@ fn the_classes_that_occur_name_the_pictures_and_the_part_the_numbers() {
     measured["part"] = "validation".into();
     run.files[0].bytes = measured.to_string().into_bytes();
     let sections = few.sections();
-    assert!(sections[0].facts.iter().any(|(name, _)| name == "Validation error"), "{:?}", sections[0].facts);
+    assert!(
+        sections[0].facts.iter().any(|(name, _)| name == "Error on validation images"),
+        "{:?}",
+        sections[0].facts
+    );
     let pictures = pictures(&sections);
     // 4 and 9 are a pair; 0 and 1, the places of dress and coat, are none.
     assert_eq!(csv(pictures["m-morphing"]), "from,to\ncoat,boot\n");
     let file = pictures["m-centroids"].canvas.file();
+    assert!(pictures["m-pca"].caption.contains(" validation images "), "{}", pictures["m-pca"].caption);
     assert!(file.contains("dress") && file.contains("boot") && !file.contains("trouser"), "{file}");
 }

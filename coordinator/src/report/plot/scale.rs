@@ -15,6 +15,13 @@ pub enum Scale {
         /// The value at the end.
         high: f64,
     },
+    /// As linear, for what is counted: no tick between two whole numbers.
+    Whole {
+        /// The value at the start.
+        low: f64,
+        /// The value at the end.
+        high: f64,
+    },
     /// Equal ratios are equally far apart.
     Log {
         /// The value at the start, above 0.
@@ -53,6 +60,14 @@ impl Scale {
         Self::Linear { low: (low - room).max(f64::MIN), high: (high + room).min(f64::MAX) }
     }
 
+    /// As [`Self::around`], for what is counted.
+    pub fn whole(values: impl Iterator<Item = f64>) -> Self {
+        match Self::around(values, false) {
+            Self::Linear { low, high } => Self::Whole { low, high },
+            other => other,
+        }
+    }
+
     /// As [`Self::around`], logarithmic where the values differ by more than a factor of ten.
     pub fn losses(values: impl Iterator<Item = f64> + Clone) -> Self {
         let finite = values.clone().filter(|value| value.is_finite());
@@ -76,10 +91,10 @@ impl Scale {
     pub fn place(&self, value: f64) -> f64 {
         match self {
             // Quarters, for the distance of two finite numbers may be too large for a number.
-            Self::Linear { low, high } if !(high - low).is_finite() => {
+            Self::Linear { low, high } | Self::Whole { low, high } if !(high - low).is_finite() => {
                 (value / 4.0 - low / 4.0) / (high / 4.0 - low / 4.0)
             }
-            Self::Linear { low, high } => (value - low) / (high - low),
+            Self::Linear { low, high } | Self::Whole { low, high } => (value - low) / (high - low),
             Self::Log { low, high } => {
                 if value <= 0.0 {
                     return 0.0;
@@ -93,10 +108,12 @@ impl Scale {
     /// The value at a place.
     pub fn value(&self, place: f64) -> f64 {
         match self {
-            Self::Linear { low, high } if !(high - low).is_finite() => {
+            Self::Linear { low, high } | Self::Whole { low, high } if !(high - low).is_finite() => {
                 (low * (1.0 - place) + high * place).clamp(f64::MIN, f64::MAX)
             }
-            Self::Linear { low, high } => (low + place * (high - low)).clamp(f64::MIN, f64::MAX),
+            Self::Linear { low, high } | Self::Whole { low, high } => {
+                (low + place * (high - low)).clamp(f64::MIN, f64::MAX)
+            }
             Self::Log { low, high } => {
                 (low.ln() + place * ratio(*low, *high)).exp().clamp(f64::MIN_POSITIVE, f64::MAX)
             }
@@ -107,21 +124,20 @@ impl Scale {
     /// About so many ticks.
     pub fn ticks(&self, about: usize) -> Vec<Tick> {
         let about = about.max(2);
-        match self {
-            Self::Linear { low, high } => linear_ticks(*low, *high, about)
-                .into_iter()
-                .map(|value| Tick { place: self.place(value), label: tidy(value) })
-                .collect(),
-            Self::Log { low, high } => log_ticks(*low, *high, about)
-                .into_iter()
-                .map(|value| Tick { place: self.place(value), label: tidy(value) })
-                .collect(),
+        let values = match self {
+            Self::Linear { low, high } => linear_ticks(*low, *high, about, 0.0),
+            Self::Whole { low, high } => linear_ticks(*low, *high, about, 1.0),
+            Self::Log { low, high } => log_ticks(*low, *high, about),
             Self::Bands(names) => {
                 let step = names.len().div_ceil(about.max(12));
                 let shown = names.iter().enumerate().step_by(step.max(1));
-                shown.map(|(at, name)| Tick { place: self.place(at as f64), label: clip(name) }).collect()
+                return shown
+                    .map(|(at, name)| Tick { place: self.place(at as f64), label: clip(name) })
+                    .collect();
             }
-        }
+        };
+        let tick = |value| Tick { place: self.place(value), label: tidy(value) };
+        values.into_iter().map(tick).collect()
     }
 }
 
@@ -145,7 +161,8 @@ pub fn clip(name: &str) -> String {
     text
 }
 
-fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
+/// About so many values, at least `apart` from each other.
+fn linear_ticks(low: f64, high: f64, about: usize, apart: f64) -> Vec<f64> {
     let span = high - low;
     if !span.is_finite() || span <= 0.0 {
         return Vec::new();
@@ -153,7 +170,7 @@ fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
     let raw = span / about as f64;
     let size = 10_f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * size).into_iter().find(|step| *step >= raw * 0.999);
-    let step = step.unwrap_or(10.0 * size);
+    let step = step.unwrap_or(10.0 * size).max(apart);
     let first = (low / step - 1e-9).ceil();
     (0..=2 * about + 2)
         .map(|at| (first + at as f64) * step)
@@ -181,7 +198,7 @@ fn log_ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
         let ticks = of(parts);
         if ticks.len() <= about + 1 {
             // Less than half a decade: as on a linear scale.
-            return if ticks.len() < 2 { linear_ticks(low, high, about) } else { ticks };
+            return if ticks.len() < 2 { linear_ticks(low, high, about, 0.0) } else { ticks };
         }
     }
     let ticks = of(&[1.0]);
@@ -215,8 +232,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_has_no_ticks_between_whole_numbers() {
+        for (values, about, expected) in [
+            ([1.0, 4.0], 8, "1 2 3 4"),
+            ([1.0, 1.0], 8, "1"),
+            ([1.0, 20.0], 8, "5 10 15 20"),
+            ([0.0, 6000.0], 6, "0 2000 4000 6000"),
+        ] {
+            assert_eq!(labels(&Scale::whole(values.into_iter()), about), expected, "{values:?}");
+        }
+    }
+
+    #[test]
     fn places_and_values_are_each_other_s_inverse() {
-        for scale in [Scale::Linear { low: -2.0, high: 6.0 }, Scale::Log { low: 1e-5, high: 1e-1 }] {
+        for scale in [
+            Scale::Linear { low: -2.0, high: 6.0 },
+            Scale::Whole { low: 1.0, high: 9.0 },
+            Scale::Log { low: 1e-5, high: 1e-1 },
+        ] {
             for place in [0.0, 0.25, 1.0] {
                 assert!((scale.place(scale.value(place)) - place).abs() < 1e-12, "{scale:?}");
             }

@@ -55,7 +55,7 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
     let losses = search.curves.iter().filter_map(|epoch| epoch.validation_loss);
     let y = Scale::losses(losses);
     let last_epoch = search.curves.iter().map(|epoch| epoch.epoch.0).max()?;
-    let x = Scale::around([1.0, f64::from(last_epoch)].into_iter(), false);
+    let x = Scale::whole([1.0, f64::from(last_epoch)].into_iter());
     for fold in 0..folds {
         let area = Area {
             left: 76.0 + (fold % columns) as f64 * step_x,

@@ -29,11 +29,8 @@ pub(super) fn picture(search: &Search) -> Option<Picture> {
 
     let area = Area { left: 74.0, top: 16.0, width: WIDTH - 224.0, height: 300.0 };
     let mut canvas = Canvas::new(WIDTH, 372.0);
-    let frame = Frame {
-        area,
-        x: Scale::around([0.0, f64::from(last).max(4.0)].into_iter(), false),
-        y: Scale::losses(shown),
-    };
+    let frame =
+        Frame { area, x: Scale::whole([0.0, f64::from(last).max(4.0)].into_iter()), y: Scale::losses(shown) };
     frame.draw(&mut canvas, "trial", "value");
 
     let floor = frame.y.value(0.0);

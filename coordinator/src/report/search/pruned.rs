@@ -65,11 +65,8 @@ fn picture(search: &Search, table: Table, rules: &BTreeMap<String, usize>) -> Op
     let values: Vec<f64> = values.collect();
     let area = Area { left: 76.0, top: 16.0, width: WIDTH - 246.0, height: 280.0 };
     let mut canvas = Canvas::new(WIDTH, 352.0);
-    let frame = Frame {
-        area,
-        x: Scale::around([0.0, last].into_iter(), false),
-        y: Scale::losses(values.iter().copied()),
-    };
+    let frame =
+        Frame { area, x: Scale::whole([0.0, last].into_iter()), y: Scale::losses(values.iter().copied()) };
     frame.draw(&mut canvas, "epochs of the trial, all folds together", "loss");
     for (x, own, threshold, rule) in thinned(&all, 0, POINTS) {
         if let Some(threshold) = threshold {

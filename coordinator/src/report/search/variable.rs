@@ -56,7 +56,7 @@ impl Variable {
             Domain::Float { low, high, log: true, .. } => Scale::Log { low: *low, high: *high },
             Domain::Float { low, high, .. } => Scale::Linear { low: *low, high: *high },
             Domain::Int { low, high, log: true, .. } => Scale::Log { low: *low as f64, high: *high as f64 },
-            Domain::Int { low, high, .. } => Scale::Linear { low: *low as f64, high: *high as f64 },
+            Domain::Int { low, high, .. } => Scale::Whole { low: *low as f64, high: *high as f64 },
             Domain::Choice(values) => {
                 choices.clone_from(values);
                 Scale::Bands(labels(values))
@@ -92,6 +92,7 @@ impl Variable {
         let value = |place: f64| self.axis.value(place);
         match &self.axis {
             Scale::Linear { .. } => Scale::Linear { low: value(-0.04), high: value(1.04) },
+            Scale::Whole { .. } => Scale::Whole { low: value(-0.04), high: value(1.04) },
             Scale::Log { .. } => Scale::Log { low: value(-0.04), high: value(1.04) },
             bands => bands.clone(),
         }
