@@ -48,6 +48,8 @@ def figures(step, record):
     if epochs:
         best = min((epoch for epoch in epochs if epoch[2] is not None), key=lambda epoch: epoch[2], default=None)
         found["epochs"], found["best_epoch"] = len(epochs), best and best[0]
+    if step == "A5":
+        found["robust"] = measured("mnist-final-robust")
     if step == "A6":
         plain = measured("mnist-final")
         found["crossing"] = crossing(plain and plain["noise"], found["evaluation"] and found["evaluation"]["noise"])
@@ -108,6 +110,9 @@ ROWS = [
      lambda f: f"{number(at(dig(f, 'published', 'noise'), 0.45))}, {number(at(dig(f, 'published', 'occlusion'), 0.2))}"),
     ("A5", "test MSE at noise 0.45", "0.033", "-", lambda f: number(at(dig(f, "evaluation", "noise"), 0.45))),
     ("A5", "test MSE at occlusion 0.2", "0.05", "-", lambda f: number(at(dig(f, "evaluation", "occlusion"), 0.2))),
+    ("A5", "with dropout and L2: clean, at noise 0.45, at occlusion 0.2", "-, 0.033, 0.05", "-",
+     lambda f: ", ".join(number(figure) for figure in (dig(f, "robust", "mse"), at(dig(f, "robust", "noise"), 0.45),
+                                                       at(dig(f, "robust", "occlusion"), 0.2)))),
     ("A6", "denoiser, test MSE at noise 0.45", "0.0304", "0.027", lambda f: number(at(dig(f, "evaluation", "noise"), 0.45))),
     ("A6", "the noise at which it becomes better than A4", "a figure", "-", lambda f: number(f["crossing"], 3)),
     ("A7", "10-nearest-neighbor accuracy of the codes", "-", "-", lambda f: number(dig(f, "evaluation", "knn_accuracy"), 3)),

@@ -43,12 +43,14 @@ fn points(
     by: Option<&Variable>,
     radius: f64,
 ) {
+    // Beside each other within a band, where there is more than one; the same place for the same trial in every picture.
+    let room =
+        variable.names().map(|names| 0.6 * (1.0 - names.len() as f64 / done.len().max(1) as f64).max(0.0));
     for done in done {
         let Some(mut x) = variable.value(done.trial) else { continue };
-        if variable.names().is_some() {
-            // Beside each other within the band; the same place for the same trial in every picture.
+        if let Some(room) = room {
             let spread = f64::from(done.trial.number.0.wrapping_mul(2_654_435_761) >> 16) / 65_536.0;
-            x += (spread - 0.5) * 0.6;
+            x += (spread - 0.5) * room;
         }
         let color =
             by.map_or(Some(0.0), |by| by.value(done.trial)).map_or("#888888", |at| category(at as usize));
