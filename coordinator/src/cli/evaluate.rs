@@ -69,7 +69,7 @@ pub(super) fn measure(
 ) -> Result<Measured, CliError> {
     let file = model.as_ref().map_or_else(|| fitted.model.clone(), ModelFile::artifact);
     let wanted = |name: &str| -> Result<StudySpec, CliError> {
-        let spec = evaluation_of(&fitted.spec, name, Some(&file.digest), Default::default());
+        let spec = evaluation_of(&fitted.spec, name, Some(&file.digest));
         let spec = spec.map_err(|error| {
             CliError::usage(format!("the evaluation of `{}`: {error}", fitted.study.name))
         })?;

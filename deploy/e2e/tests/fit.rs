@@ -122,6 +122,18 @@ fn a_model_is_measured_once_for_the_same_settings() {
     let other = format!("{quick} --set evaluate.neighbors=3");
     scene.foldwise(&format!("evaluate s --db s.db {other}")).expect_code(0);
     assert_eq!(database.number(evaluations), 2);
+    // A repeated fit trains nothing, and measures in the way that is asked for now.
+    let fit = format!("fit s --db s.db {quick}");
+    scene
+        .foldwise(&fit)
+        .expect_code(0)
+        .expect_stderr(&["finished already", "s-fit-evaluation is there already"]);
+    let ended = scene.foldwise(&format!("{fit} --set evaluate.neighbors=5")).expect_code(0);
+    assert!(ended.stdout.contains("evaluation  s-fit-evaluation-3: error 0."), "{}", ended.stdout);
+    assert_eq!(database.number(evaluations), 3);
+    // Its files are not laid over those of another fit.
+    let wrong = scene.foldwise("fit s --db s.db --name other --out s-fit").expect_code(2);
+    wrong.expect_stderr(&["s-fit is there and has the model of the fit `s-fit` in it", "--out"]);
     // The same model from a file is the same evaluation.
     let again = format!("evaluate s-fit --db s.db --model s-fit/model.safetensors {other}");
     scene.foldwise(&again).expect_code(0).expect_stderr(&["s-fit-evaluation-2 is there already"]);
@@ -131,7 +143,7 @@ fn a_model_is_measured_once_for_the_same_settings() {
         .expect_code(0);
     let wrong = scene.foldwise("evaluate s-fit --db s.db --model wide/model.safetensors").expect_code(2);
     wrong.expect_stderr(&["a model of another shape", "latent_dim is 9"]);
-    assert_eq!(database.number("SELECT count(*) FROM study"), 5);
+    assert_eq!(database.number("SELECT count(*) FROM study"), 6);
 }
 
 #[test]

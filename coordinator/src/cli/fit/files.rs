@@ -19,15 +19,26 @@ pub(super) struct Written {
     pub params: PathBuf,
 }
 
-/// Makes sure that the folder can be one, before anything is trained for it.
-pub(super) fn check_folder(folder: &Path) -> Result<(), CliError> {
-    if folder.exists() && !folder.is_dir() {
-        return Err(CliError::usage(format!(
-            "{} is there and no folder; --out names another one for the model",
+const PARAMS: &str = "model.json";
+
+/// Makes sure that the folder can be one, and has no model of another fit in it, before anything is trained for it.
+pub(super) fn check_folder(folder: &Path, study: &str) -> Result<(), CliError> {
+    let refused = |what: &str| {
+        Err(CliError::usage(format!(
+            "{} is there and {what}; --out names another folder for the model",
             folder.display()
-        )));
+        )))
+    };
+    if folder.exists() && !folder.is_dir() {
+        return refused("no folder");
     }
-    Ok(())
+    let Ok(there) = std::fs::read(folder.join(PARAMS)) else { return Ok(()) };
+    let there: serde_json::Value = serde_json::from_slice(&there).unwrap_or_default();
+    match there["study"].as_str() {
+        Some(other) if other == study => Ok(()),
+        Some(other) => refused(&format!("has the model of the fit `{other}` in it")),
+        None => refused(&format!("has a {PARAMS} in it that is of no fit")),
+    }
 }
 
 /// Writes the model and its params into a folder.
@@ -37,7 +48,7 @@ pub(super) fn write(source: &Source, fitted: &Fitted, folder: &Path) -> Result<W
         message: format!("failed to make the folder {}: {error}", folder.display()),
         help: Some("--out names another one; the same command does not train again".into()),
     })?;
-    let written = Written { model: folder.join("model.safetensors"), params: folder.join("model.json") };
+    let written = Written { model: folder.join("model.safetensors"), params: folder.join(PARAMS) };
     whole(&written.model, &model)?;
     let parent = match &fitted.study.parent {
         Some(parent) => source.study(parent).ok().and_then(|parent| StudySpec::from_json(&parent.spec).ok()),
@@ -168,11 +179,27 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_folder() {
+    fn nothing_else_is_written_over() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file");
         std::fs::write(&file, "x").expect("written");
-        assert!(check_folder(&file).expect_err("a file").to_string().contains("--out"));
-        assert!(check_folder(folder.path()).is_ok() && check_folder(&folder.path().join("new")).is_ok());
+        let refused = |folder: &Path| check_folder(folder, "demo-fit").expect_err("not ours").to_string();
+        assert!(refused(&file).contains("no folder; --out"), "{}", refused(&file));
+        assert!(check_folder(folder.path(), "demo-fit").is_ok());
+        assert!(check_folder(&folder.path().join("new"), "demo-fit").is_ok());
+
+        let params = folder.path().join(PARAMS);
+        for (content, said) in [
+            (r#"{ "study": "demo-fit" }"#, None),
+            (r#"{ "study": "other-fit" }"#, Some("the fit `other-fit`")),
+            ("{}", Some("of no fit")),
+            ("not JSON", Some("of no fit")),
+        ] {
+            std::fs::write(&params, content).expect("written");
+            match said {
+                None => assert!(check_folder(folder.path(), "demo-fit").is_ok()),
+                Some(said) => assert!(refused(folder.path()).contains(said), "{}", refused(folder.path())),
+            }
+        }
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn pictures(codes: Option<&Tensors>, evaluation: Option<&Evaluation>,
         .into_iter()
         .filter_map(|kind| {
             let scatter = Scatter::of(codes, kind)?;
-            let mut canvas = Canvas::new(760.0, 580.0);
+            let mut canvas = Canvas::new(790.0, 580.0);
             scatter.draw(&mut canvas, Area { left: 12.0, top: 12.0, width: 600.0, height: 556.0 });
             if scatter.classes() > 1 {
                 classes_legend(&mut canvas, (630.0, 30.0), scatter.classes(), names);
@@ -152,7 +152,7 @@ pub(super) fn side_by_side(models: &[(&str, &Tensors)], names: &[String]) -> Vec
             let size = 330.0;
             let columns = found.len().min(3);
             let rows = found.len().div_ceil(columns);
-            let width = columns as f64 * (size + 14.0) + 130.0;
+            let width = columns as f64 * (size + 14.0) + 170.0;
             let mut canvas = Canvas::new(width, rows as f64 * (size + 34.0) + 8.0);
             let mut table = Table::new(&["model", "image", "label", "x", "y"]);
             for (at, (model, scatter)) in found.iter().enumerate() {

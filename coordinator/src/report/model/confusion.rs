@@ -17,9 +17,10 @@ pub(super) fn picture(transfer: &Transfer, name: &str) -> Option<Picture> {
         return None;
     }
     let names: Vec<String> = (0..classes).map(|class| class_name(&transfer.class_names, class)).collect();
-    let (left, top) = (110.0, 96.0);
+    // The last name is turned out over the edge.
+    let (left, top, right) = (126.0, 96.0, 64.0);
     let size = CELL * classes as f64;
-    let mut canvas = Canvas::new(left + size + 20.0, top + size + 16.0);
+    let mut canvas = Canvas::new(left + size + right, top + size + 16.0);
     canvas.text((left + size / 2.0, 18.0), Anchor::Middle, 12.0, "ink", "taken for");
     canvas.turned_text((16.0, top + size / 2.0), -90.0, Anchor::Middle, 12.0, "ink", "is");
     let mut table = Table { header: vec!["class".into()], rows: Vec::new() };

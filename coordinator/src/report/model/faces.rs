@@ -1,11 +1,13 @@
 //! Images side by side: originals, corrupted input, reconstructions, decoded codes.
 
 use super::read::{Tensors, error};
-use crate::report::plot::{Anchor, Canvas, Raster};
+use crate::report::plot::{Anchor, Canvas, LETTER, Raster, clip};
 use crate::report::{Picture, Table};
 
 /// Pixels on the screen for an image.
 const SIZE: f64 = 62.0;
+/// Degrees by which names are turned that are too wide for an image.
+const TURN: f64 = 40.0;
 /// Images in a row at most.
 const COLUMNS: usize = 12;
 
@@ -17,17 +19,31 @@ pub(super) fn sheet(
     tile: (usize, usize),
     size: f64,
 ) -> Option<Canvas> {
-    let longest = rows.iter().map(|name| name.chars().count()).max().unwrap_or(0) as f64;
-    let (left, top) =
-        (if longest > 0.0 { 18.0 + longest * 6.9 } else { 8.0 }, if columns.is_empty() { 8.0 } else { 24.0 });
+    let longest = |names: &[String]| names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as f64;
+    let left = if longest(rows) > 0.0 { 18.0 + longest(rows) * 6.9 } else { 8.0 };
+    // Names that would touch each other are turned.
+    let columns: Vec<String> = columns.iter().map(|name| clip(name)).collect();
+    let widest = longest(&columns) * 10.0 * LETTER;
+    let is_turned = widest > size - 4.0;
+    let top = match columns.is_empty() {
+        true => 8.0,
+        false if is_turned => 20.0 + widest * TURN.to_radians().sin(),
+        false => 24.0,
+    };
+    let right = if is_turned { (widest * TURN.to_radians().cos() - size / 2.0).max(0.0) } else { 0.0 };
     let (height, width) = tile;
     let tall = size * height as f64 / width as f64;
     let (across, down) = raster.size();
     let (count_x, count_y) = ((across - 1) / (width + 1), (down - 1) / (height + 1));
-    let mut canvas = Canvas::new(left + size * count_x as f64 + 8.0, top + tall * count_y as f64 + 8.0);
+    let mut canvas =
+        Canvas::new(left + size * count_x as f64 + right + 8.0, top + tall * count_y as f64 + 8.0);
     canvas.image((left, top), (size * count_x as f64, tall * count_y as f64), &raster.png()?, false);
     for (at, name) in columns.iter().enumerate() {
-        canvas.text((left + (at as f64 + 0.5) * size, top - 8.0), Anchor::Middle, 10.0, "ink", name);
+        let place = (left + (at as f64 + 0.5) * size, top - 8.0);
+        match is_turned {
+            true => canvas.turned_text(place, -TURN, Anchor::Start, 10.0, "ink", name),
+            false => canvas.text(place, Anchor::Middle, 10.0, "ink", name),
+        }
     }
     for (at, name) in rows.iter().enumerate() {
         canvas.text((left - 8.0, top + (at as f64 + 0.5) * tall + 4.0), Anchor::End, 11.0, "ink", name);
@@ -36,29 +52,32 @@ pub(super) fn sheet(
 }
 
 /// Originals over what was made of them, for each corruption that there is.
-pub(super) fn corrupted(pictures: &Tensors, name: &str) -> Vec<Picture> {
+pub(super) fn corrupted(pictures: &Tensors, part: &str, name: &str) -> Vec<Picture> {
     let kinds = [
-        ("plain", "Reconstructions", "Test images and their reconstructions."),
+        ("plain", "Reconstructions", "their reconstructions"),
         (
             "noise",
             "Noisy input",
-            "Test images, with Gaussian noise of deviation 0.5, and what the model makes of that.",
+            "the same with Gaussian noise of deviation 0.5; below those, what the model makes of that",
         ),
         (
             "occlusion",
             "Hidden input",
-            "Test images, with a square of a fifth of the pixels hidden, and what the model makes of that.",
+            "the same with a fifth of the pixels hidden by a square; below those, what the model makes of that",
         ),
         (
             "own",
             "Its own corruption",
-            "Test images, corrupted as in the training of this model, and what it makes of that.",
+            "the same, corrupted as in the training of this model; below those, what it makes of that",
         ),
     ];
-    kinds.iter().filter_map(|(kind, title, caption)| triple(pictures, kind, title, caption, name)).collect()
+    let picture = |(kind, title, below): &(&str, &str, &str)| {
+        triple(pictures, kind, title, format!("Above, {part} images; below them, {below}."), name)
+    };
+    kinds.iter().filter_map(picture).collect()
 }
 
-fn triple(pictures: &Tensors, kind: &str, title: &str, caption: &str, name: &str) -> Option<Picture> {
+fn triple(pictures: &Tensors, kind: &str, title: &str, caption: String, name: &str) -> Option<Picture> {
     let parts: Vec<(&str, _)> = ["original", "corrupted", "reconstructed"]
         .into_iter()
         .filter_map(|part| Some((part, pictures.images(&format!("{kind}.{part}"))?)))
@@ -80,13 +99,7 @@ fn triple(pictures: &Tensors, kind: &str, title: &str, caption: &str, name: &str
             table.row([at.to_string(), error(a, b).to_string()]);
         }
     }
-    Some(Picture {
-        name: format!("{name}-{kind}-images"),
-        title: title.into(),
-        caption: caption.into(),
-        canvas,
-        table,
-    })
+    Some(Picture { name: format!("{name}-{kind}-images"), title: title.into(), caption, canvas, table })
 }
 
 /// The decoded mean codes of the classes, a row a model.

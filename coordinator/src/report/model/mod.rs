@@ -134,6 +134,11 @@ impl Known {
         self.evaluation.as_ref().map_or(&[], |evaluation| &evaluation.classes)
     }
 
+    /// The part of the data set that it was measured on.
+    fn part(&self) -> &'static str {
+        part_name(self.evaluation.as_ref().and_then(|evaluation| evaluation.part.as_deref()))
+    }
+
     /// What the first `count` of these are called: by name, or by number.
     fn shown_names(&self, count: usize) -> Vec<String> {
         let names = self.evaluation.as_ref().map_or(&[][..], |evaluation| &evaluation.class_names);
@@ -173,7 +178,7 @@ impl Model {
             ));
             let mut decoded = Section::new("Decoded codes");
             if let Some(pictures) = &known.pictures {
-                input.pictures.extend(faces::corrupted(pictures, &self.name));
+                input.pictures.extend(faces::corrupted(pictures, known.part(), &self.name));
                 decoded.push(faces::centroids(&[(self.name.as_str(), pictures)], &shown, &self.name));
                 decoded.push(faces::random(&[(self.name.as_str(), pictures)], &self.name));
                 decoded.pictures.extend(morphing::pictures(pictures, classes, &shown, &self.name));

@@ -2,7 +2,7 @@
 
 use super::faces::sheet;
 use super::read::{Images, Tensors};
-use crate::report::plot::{Anchor, Canvas, Raster};
+use crate::report::plot::{Anchor, Canvas, Raster, clip};
 use crate::report::{Picture, Table};
 
 /// The pairs that have a picture of their own: what looks alike, and what does not.
@@ -46,7 +46,7 @@ pub(super) fn pictures(
         return Vec::new();
     }
     let steps = Steps { images, classes: *count, steps: *steps };
-    let names = names(steps.classes);
+    let names: Vec<String> = names(steps.classes).iter().map(|name| clip(name)).collect();
     [chosen(&steps, classes, &names, name), all(&steps, &names, name)].into_iter().flatten().collect()
 }
 

@@ -61,7 +61,7 @@ pub(super) fn picture(run: &Run, name: &str, notes: &mut Section) -> Option<Pict
     Some(Picture {
         name: format!("{name}-reconstructions"),
         title: "Reconstructions by epoch".into(),
-        caption: "One test image, and what the model makes of it after some of the epochs.".into(),
+        caption: "One image, and what the model makes of it after some of the epochs.".into(),
         canvas,
         table,
     })

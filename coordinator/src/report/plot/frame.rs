@@ -39,7 +39,7 @@ pub enum Marker {
 }
 
 /// How wide a letter is, as a share of its size: a digit of the font.
-const LETTER: f64 = 0.62;
+pub const LETTER: f64 = 0.62;
 
 impl Frame {
     /// Where a value is from left to right.

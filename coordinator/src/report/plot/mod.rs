@@ -9,7 +9,7 @@ mod scale;
 
 pub use self::canvas::{Anchor, Canvas, number};
 pub use self::color::{ColorMap, category, states};
-pub use self::frame::{Area, Frame, Marker, color_bar, legend, line_legend};
+pub use self::frame::{Area, Frame, LETTER, Marker, color_bar, legend, line_legend};
 pub use self::raster::{Raster, Tile, field};
 pub use self::render::{RenderError, Renderer};
 pub use self::scale::{Scale, Tick, clip};

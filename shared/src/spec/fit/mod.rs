@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::validate::resolve_and_check;
 use super::{
-    BudgetSection, DataSection, EvaluateSection, Keep, ModelSection, Objective, PrunerSection, SamplerKind,
-    SamplerSection, SourceSection, SpecError, StudySection, StudySpec, TrainSection, parse,
+    BudgetSection, DataSection, Keep, ModelSection, Objective, PrunerSection, SamplerKind, SamplerSection,
+    SourceSection, SpecError, StudySection, StudySpec, TrainSection, parse,
 };
 use crate::model::{ModelSettings, Optimizer, settings, settings_of};
 use crate::space::{Domain, Space};
@@ -59,7 +59,6 @@ pub fn fit_of(parent: &StudySpec, params: &Params, options: &FitOptions) -> Resu
     spec.pruner = PrunerSection::default();
     spec.budget = BudgetSection { trials: Some(1), ..BudgetSection::default() };
     spec.checkpoint.keep = Keep::All;
-    spec.evaluate = None;
     spec.data.release = Default::default();
     spec.train.epochs = options.epochs.or(spec.train.epochs);
     match (options.on, spec.data.folds) {
@@ -143,16 +142,11 @@ fn drop_idle(spec: &mut StudySpec) {
     }
 }
 
-/// The study that measures the model of a fit. Without a digest it is the model that the fit has when the study is created.
+/// The study that measures the model of a fit, as the fit's `[evaluate]` says. Without a digest it is the model that the fit has when the study is created.
 ///
 /// # Errors
 /// Whatever makes the result no study, such as a name that is none.
-pub fn evaluation_of(
-    fit: &StudySpec,
-    name: &str,
-    digest: Option<&str>,
-    evaluate: EvaluateSection,
-) -> Result<StudySpec, SpecError> {
+pub fn evaluation_of(fit: &StudySpec, name: &str, digest: Option<&str>) -> Result<StudySpec, SpecError> {
     let source = SourceSection { study: Some(fit.study.name.clone()), model: digest.map(str::to_owned) };
     let mut spec = StudySpec {
         study: StudySection { name: name.to_owned(), objective: Objective::Evaluation, ..fit.study.clone() },
@@ -161,7 +155,7 @@ pub fn evaluation_of(
         train: TrainSection::default(),
         source: Some(source),
         fit: None,
-        evaluate: Some(evaluate),
+        evaluate: Some(fit.evaluate.clone().unwrap_or_default()),
         space: Space::default(),
         sampler: SamplerSection { kind: SamplerKind::Random, ..SamplerSection::default() },
         pruner: PrunerSection::default(),

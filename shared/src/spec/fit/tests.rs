@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::LearningRate;
-use crate::spec::{FitSection, differences};
+use crate::spec::{EvaluateSection, FitSection, differences};
 
 const SEARCH: &str = r#"version = 1
 [study]
@@ -164,13 +164,13 @@ fn an_evaluation_has_the_network_data_and_corruption_of_its_fit() {
     let digest = "a".repeat(64);
     for on in [FitOn::Split, FitOn::All] {
         let fit = fit_of(&search(&[]), &found(), &options(on)).expect("a fit");
-        let known =
-            evaluation_of(&fit, "e", Some(&digest), EvaluateSection::default()).expect("an evaluation");
+        let known = evaluation_of(&fit, "e", Some(&digest)).expect("an evaluation");
+        assert_eq!(known.evaluate, Some(EvaluateSection::default()));
         assert_eq!(known.model.latent_dim, Some(6));
         assert_eq!((known.data.clone(), &known.corruption), (fit.data.clone(), &fit.corruption));
         assert_eq!((known.train.epochs, known.budget.trials), (Some(1), Some(1)));
         // The coordinator comes to the same by itself.
-        let awaits = evaluation_of(&fit, "e", None, EvaluateSection::default()).expect("an evaluation");
+        let awaits = evaluation_of(&fit, "e", None).expect("an evaluation");
         assert!(awaits.awaits_source() && awaits.model.network.is_none());
         let text = awaits.to_toml().expect("TOML");
         let read = parse::parse(&text, &[]).expect(&text);
@@ -178,6 +178,15 @@ fn an_evaluation_has_the_network_data_and_corruption_of_its_fit() {
         assert_eq!(differences(&filled, &known), []);
         assert!(!filled.awaits_source());
     }
+}
+
+#[test]
+fn a_fit_is_measured_as_the_file_of_its_search_says() {
+    let search = search(&["evaluate.noise=[0.45]", "evaluate.tsne=false"]);
+    let fit = fit_of(&search, &found(), &options(FitOn::Split)).expect("a fit");
+    let evaluation = evaluation_of(&fit, "e", Some(&"a".repeat(64))).expect("an evaluation");
+    let expected = EvaluateSection { noise: vec![0.45], tsne: false, ..EvaluateSection::default() };
+    assert_eq!(evaluation.evaluate, Some(expected));
 }
 
 #[test]
