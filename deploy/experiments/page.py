@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 SIZES = ("laptop", "full")
@@ -202,6 +203,9 @@ def write(plan, docs, target, study_file):
         for picture in step["pictures"]:
             name = picture.replace("/", "-")
             # Of the largest size that has it.
-            size = next(size for size in reversed(there) if (docs / size / f"{name}.png").exists())
+            size = next((size for size in reversed(there) if (docs / size / f"{name}.png").exists()), None)
+            if size is None:
+                print(f"experiments: the page lacks {name}.png; run step {step['id']} again", file=sys.stderr)
+                continue
             lines += [f"![{picture.replace('/', ': ')}](experiments/{size}/{name}.png)", ""]
     target.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Runs the studies of plan.toml one after another and writes docs/experiments.md: the published figure, ours, the pictures and
-the commands. What is finished is not run again; delete the work folder to begin anew.
+the commands. What is finished is not run again; delete the work folder to begin anew, or name another with --work, as after a
+change of a study file.
 
     deploy/experiments/run.py [--size laptop|full] [--workers N] [--device cuda:0] [--only A4,A5] [--page]
 
@@ -160,7 +161,7 @@ def main():
         where = machine(runner.foldwise, args.device)
         wanted = args.only.split(",") if args.only else [step["id"] for step in plan]
         for step in (step for step in plan if step["id"] in wanted):
-            fresh = bool(step["run"]) and not runner.has(step["run"][0])
+            fresh = not all(runner.has(words) for words in step["run"])
             seconds = sum(runner.run(words) for words in step["run"])
             for words in step["report"]:
                 name, _, rest = words.partition(" ")

@@ -33,18 +33,18 @@ impl OverlayArgs {
 #[command(after_long_help = "\
 The best params of the study (or those of --trial or --params) are trained once more, as a study of one trial, STUDY-fit, whose
 model is kept: at its best epoch, with the reconstruction of a test image after each epoch. Then the model is measured on the
-test images, as the study STUDY-fit-evaluation. model.safetensors holds the weights by their names in PyTorch, and
+test images, as [evaluate] of the study file says, by the study STUDY-fit-evaluation. model.safetensors holds the weights by their names in PyTorch, and
 model.json the params, the settings and the value.
 
 A FILE whose settings are all fixed is fitted without a search. The same command goes on with a fit that was interrupted; one
-that is finished is not trained again. A study with k folds holds out the first of them; --on all trains on every
+that is finished is not trained again, but measured if [evaluate] says something new. A study with k folds holds out the first of them; --on all trains on every
 training image, without early stopping, for as many epochs as the trial took to be best.
 
 Examples:
   foldwise fit mnist-random
   foldwise fit mnist-random --trial 7 --name seventh --out seventh
   foldwise fit mnist-random --params published.toml --on all --epochs 40
-  foldwise fit deploy/studies/a4.toml --size laptop
+  foldwise fit deploy/studies/mnist-final.toml --size laptop
   foldwise fit mnist-random --coordinator http://head:7654")]
 pub struct FitArgs {
     /// The study, by its name; or a study file, by its path, which ends in .toml.
@@ -73,7 +73,8 @@ pub struct FitArgs {
     #[arg(long, env = "FOLDWISE_NO_EVALUATION", value_parser = FalseyValueParser::new())]
     #[arg(action = clap::ArgAction::SetTrue)]
     pub no_evaluation: bool,
-    /// The folder for model.safetensors and model.json; without it one of the fit's name, here.
+    /// The folder for model.safetensors and model.json; without it one of the fit's name, here. One that has
+    /// another fit's model in it is refused.
     #[arg(long, value_name = "FOLDER", env = "FOLDWISE_FIT_OUT")]
     pub out: Option<PathBuf>,
     /// Where.

@@ -19,6 +19,7 @@ pub(super) struct Written {
     pub params: PathBuf,
 }
 
+const MODEL: &str = "model.safetensors";
 const PARAMS: &str = "model.json";
 
 /// Makes sure that the folder can be one, and has no model of another fit in it, before anything is trained for it.
@@ -32,7 +33,12 @@ pub(super) fn check_folder(folder: &Path, study: &str) -> Result<(), CliError> {
     if folder.exists() && !folder.is_dir() {
         return refused("no folder");
     }
-    let Ok(there) = std::fs::read(folder.join(PARAMS)) else { return Ok(()) };
+    let Ok(there) = std::fs::read(folder.join(PARAMS)) else {
+        return match folder.join(MODEL).exists() {
+            true => refused(&format!("has a {MODEL} in it, and no {PARAMS} that says of which fit it is")),
+            false => Ok(()),
+        };
+    };
     let there: serde_json::Value = serde_json::from_slice(&there).unwrap_or_default();
     match there["study"].as_str() {
         Some(other) if other == study => Ok(()),
@@ -43,13 +49,14 @@ pub(super) fn check_folder(folder: &Path, study: &str) -> Result<(), CliError> {
 
 /// Writes the model and its params into a folder.
 pub(super) fn write(source: &Source, fitted: &Fitted, folder: &Path) -> Result<Written, CliError> {
+    // Another fit may have come to its end meanwhile.
+    check_folder(folder, &fitted.study.name)?;
     let model = source.artifact(&fitted.study, &fitted.model.digest)?;
     std::fs::create_dir_all(folder).map_err(|error| CliError::Happened {
         message: format!("failed to make the folder {}: {error}", folder.display()),
         help: Some("--out names another one; the same command does not train again".into()),
     })?;
-    let written = Written { model: folder.join("model.safetensors"), params: folder.join(PARAMS) };
-    whole(&written.model, &model)?;
+    let written = Written { model: folder.join(MODEL), params: folder.join(PARAMS) };
     let parent = match &fitted.study.parent {
         Some(parent) => source.study(parent).ok().and_then(|parent| StudySpec::from_json(&parent.spec).ok()),
         None => None,
@@ -57,7 +64,9 @@ pub(super) fn write(source: &Source, fitted: &Fitted, folder: &Path) -> Result<W
     let mut text = serde_json::to_string_pretty(&described(fitted, parent.as_ref())?)
         .map_err(|error| CliError::Other(error.into()))?;
     text.push('\n');
+    // The params first: they say whose the folder is, should the model not come to be written.
     whole(&written.params, text.as_bytes())?;
+    whole(&written.model, &model)?;
     Ok(written)
 }
 
@@ -188,6 +197,9 @@ mod tests {
         assert!(check_folder(folder.path(), "demo-fit").is_ok());
         assert!(check_folder(&folder.path().join("new"), "demo-fit").is_ok());
 
+        let model = folder.path().join(MODEL);
+        std::fs::write(&model, "weights").expect("written");
+        assert!(refused(folder.path()).contains(MODEL), "{}", refused(folder.path()));
         let params = folder.path().join(PARAMS);
         for (content, said) in [
             (r#"{ "study": "demo-fit" }"#, None),

@@ -9,7 +9,6 @@ mod stage;
 
 use std::path::PathBuf;
 
-use foldwise_shared::spec::StudySpec;
 use foldwise_shared::value::short;
 
 pub(super) use self::fitted::{Fitted, find_fit, outcome};
@@ -26,18 +25,13 @@ use super::{evaluate, next, render, say};
 /// Params, a study or a file that cannot be fitted, a fit that fails, or an interruption.
 pub fn execute(args: &FitArgs) -> Result<(), CliError> {
     let stage = Stage::new(&args.source, &args.workers);
-    let mut planned = plan::plan(args, &stage)?;
+    let planned = plan::plan(args, &stage)?;
     let name = planned.spec.study.name.clone();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(&name));
     files::check_folder(&out, &name)?;
     let place = next::place(&args.source);
 
-    // A model that is there may be measured in another way than when it was trained.
     let evaluate = planned.spec.evaluate.clone();
-    let stored = stage.find(&name)?.and_then(|study| StudySpec::from_json(&study.spec).ok());
-    if let Some(stored) = stored {
-        planned.spec.evaluate = stored.evaluate;
-    }
     let (study, is_new) = stage.carry_out(planned)?;
     if !is_new {
         say(&format!("the fit {name} is finished already; nothing is left to train"));
@@ -50,6 +44,7 @@ pub fn execute(args: &FitArgs) -> Result<(), CliError> {
         format!("model       {}", written.model.display()),
         format!("params      {}", written.params.display()),
     ];
+    // As it is asked for now, which may be another way than when it was trained.
     fitted.spec.evaluate = evaluate;
     // What is trained is told even where its evaluation fails.
     let measured = match args.no_evaluation {

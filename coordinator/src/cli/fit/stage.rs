@@ -108,7 +108,11 @@ impl<'a> Stage<'a> {
     /// Refuses what is not what is stored under its name.
     fn check_same(&self, stored: &StudyRecord, wanted: &StudySpec) -> Result<(), CliError> {
         let spec = StudySpec::from_json(&stored.spec).map_err(|error| CliError::Other(error.into()))?;
-        let found = differences(&spec, wanted);
+        let mut found = differences(&spec, wanted);
+        if wanted.fit.is_some() {
+            // How a model is measured may change; that is another evaluation, and the same fit.
+            found.retain(|difference| !difference.key.starts_with("evaluate."));
+        }
         if found.is_empty() {
             return Ok(());
         }

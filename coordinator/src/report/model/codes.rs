@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use super::read::class_name;
+use super::read::{class_name, common_names};
 use super::{Evaluation, Tensors, part_name};
-use crate::report::plot::{Anchor, Area, Canvas, Marker, Scale, category, legend, number};
+use crate::report::plot::{Anchor, Area, Canvas, Marker, Scale, category, clip, legend, number};
 use crate::report::{Picture, Table};
 
+/// Classes in a legend at most.
+const LEGEND: usize = 16;
 /// Points drawn at most.
 const POINTS: usize = 10_000;
 
@@ -93,11 +95,13 @@ impl Scatter {
 }
 
 fn classes_legend(canvas: &mut Canvas, place: (f64, f64), classes: usize, names: &[String]) {
-    legend(
-        canvas,
-        place,
-        (0..classes).map(|class| (Marker::Disk, category(class), class_name(names, class))),
-    );
+    let shown = classes.min(LEGEND);
+    let entry = |class| (Marker::Disk, category(class), clip(&class_name(names, class)));
+    legend(canvas, place, (0..shown).map(entry));
+    if shown < classes {
+        let (x, y) = (place.0, place.1 + shown as f64 * 18.0);
+        canvas.text((x, y), Anchor::Start, 11.0, "soft", &format!("and {} more", classes - shown));
+    }
 }
 
 /// PCA and t-SNE of one model.
@@ -140,38 +144,52 @@ pub(super) fn pictures(codes: Option<&Tensors>, evaluation: Option<&Evaluation>,
 }
 
 /// PCA and t-SNE of several models side by side.
-pub(super) fn side_by_side(models: &[(&str, &Tensors)], names: &[String]) -> Vec<Picture> {
+pub(super) fn side_by_side<'a>(models: &[(&'a str, &Tensors, Option<&'a Evaluation>)]) -> Vec<Picture> {
     ["pca", "tsne"]
         .into_iter()
         .filter_map(|kind| {
-            let found: Vec<(&str, Scatter)> =
-                models.iter().filter_map(|(model, codes)| Some((*model, Scatter::of(codes, kind)?))).collect();
+            let of = |(model, codes, evaluation): &(&'a str, &Tensors, Option<&'a Evaluation>)| {
+                Some((*model, Scatter::of(codes, kind)?, *evaluation))
+            };
+            let found: Vec<(&str, Scatter, Option<&Evaluation>)> = models.iter().filter_map(of).collect();
             if found.len() < 2 {
                 return None;
             }
+            let names = common_names(found.iter().filter_map(|(_, _, evaluation)| *evaluation));
             let size = 330.0;
             let columns = found.len().min(3);
             let rows = found.len().div_ceil(columns);
             let width = columns as f64 * (size + 14.0) + 170.0;
             let mut canvas = Canvas::new(width, rows as f64 * (size + 34.0) + 8.0);
             let mut table = Table::new(&["model", "image", "label", "x", "y"]);
-            for (at, (model, scatter)) in found.iter().enumerate() {
+            for (at, (model, scatter, _)) in found.iter().enumerate() {
                 let left = 10.0 + (at % columns) as f64 * (size + 14.0);
                 let top = 26.0 + (at / columns) as f64 * (size + 34.0);
                 canvas.text((left, top - 8.0), Anchor::Start, 12.0, "ink", model);
                 scatter.draw(&mut canvas, Area { left, top, width: size, height: size });
                 scatter.table(Some(model), &mut table);
             }
-            let classes = found.iter().map(|(_, scatter)| scatter.classes()).max().unwrap_or(1);
+            let classes = found.iter().map(|(_, scatter, _)| scatter.classes()).max().unwrap_or(1);
             if classes > 1 {
                 classes_legend(&mut canvas, (columns as f64 * (size + 14.0) + 18.0, 40.0), classes, names);
             }
             let title = if kind == "pca" { "Codes by their principal components" } else { "Codes by t-SNE" };
+            // One perplexity may be right for one model and not for another.
+            let perplexities = found.iter().filter_map(|(model, _, evaluation)| {
+                let tsne = (*evaluation)?.tsne.filter(|_| kind == "tsne")?;
+                Some(format!("{model} {}", tsne.perplexity))
+            });
+            let perplexities: Vec<String> = perplexities.collect();
+            let note = match perplexities.is_empty() {
+                true => String::new(),
+                false => format!(" Perplexities: {}.", perplexities.join(", ")),
+            };
             Some(Picture {
                 name: format!("side-by-side-{kind}"),
                 title: title.into(),
-                caption: "The codes of the images in each model; directions and signs mean nothing from one to the next."
-                    .into(),
+                caption: format!(
+                    "The codes of the images in each model; directions and signs mean nothing from one to the next.{note}"
+                ),
                 canvas,
                 table,
             })

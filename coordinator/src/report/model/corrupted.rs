@@ -36,11 +36,9 @@ struct Kind {
 
 impl Kind {
     fn picture(&self, models: &Measured<'_>, name: &str) -> Option<Picture> {
-        let curves: Vec<(&str, Vec<(f64, f64)>)> = models
-            .iter()
-            .map(|(model, evaluation)| (*model, (self.of)(evaluation).points()))
-            .filter(|(_, points)| !points.is_empty())
-            .collect();
+        let drawn = || models.iter().filter(|(_, evaluation)| !(self.of)(evaluation).points().is_empty());
+        let curves: Vec<(&str, Vec<(f64, f64)>)> =
+            drawn().map(|(model, evaluation)| (*model, (self.of)(evaluation).points())).collect();
         if curves.is_empty() {
             return None;
         }
@@ -52,7 +50,7 @@ impl Kind {
             x: Scale::around(points().map(|point| point.0), false),
             y: Scale::from_zero(points().map(|point| point.1)),
         };
-        let images = on_images(models.iter().map(|(_, evaluation)| *evaluation));
+        let images = on_images(drawn().map(|(_, evaluation)| *evaluation));
         frame.draw(&mut canvas, self.axis, &format!("error{images} (MSE a pixel)"));
         let mut table = Table::new(&["model", "level", "mse"]);
         for (at, (model, points)) in curves.iter().enumerate() {

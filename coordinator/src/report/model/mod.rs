@@ -139,12 +139,16 @@ impl Known {
         part_name(self.evaluation.as_ref().and_then(|evaluation| evaluation.part.as_deref()))
     }
 
+    /// What all classes are called, from 0; empty where nobody says.
+    fn names(&self) -> &[String] {
+        self.evaluation.as_ref().map_or(&[], |evaluation| &evaluation.class_names)
+    }
+
     /// What the first `count` of these are called: by name, or by number.
     fn shown_names(&self, count: usize) -> Vec<String> {
-        let names = self.evaluation.as_ref().map_or(&[][..], |evaluation| &evaluation.class_names);
         let classes = self.classes();
         let class = |at: usize| classes.get(at).map_or(at, |class| usize::from(*class));
-        (0..count).map(|at| class_name(names, class(at))).collect()
+        (0..count).map(|at| class_name(self.names(), class(at))).collect()
     }
 }
 

@@ -46,8 +46,12 @@ pub(super) fn pictures(
         return Vec::new();
     }
     let steps = Steps { images, classes: *count, steps: *steps };
-    let names: Vec<String> = names(steps.classes).iter().map(|name| clip(name)).collect();
+    let names = names(steps.classes);
     [chosen(&steps, classes, &names, name), all(&steps, &names, name)].into_iter().flatten().collect()
+}
+
+fn pair_name(names: &[String], (from, to): (usize, usize)) -> String {
+    format!("{} \u{2192} {}", clip(&names[from]), clip(&names[to]))
 }
 
 fn chosen(steps: &Steps<'_>, classes: &[u8], names: &[String], name: &str) -> Option<Picture> {
@@ -67,7 +71,7 @@ fn chosen(steps: &Steps<'_>, classes: &[u8], names: &[String], name: &str) -> Op
     let mut rows = Vec::new();
     for (row, pair) in pairs.iter().enumerate() {
         steps.put(&mut raster, *pair, 0, row);
-        rows.push(format!("{} \u{2192} {}", names[pair.0], names[pair.1]));
+        rows.push(pair_name(names, *pair));
         table.row([names[pair.0].clone(), names[pair.1].clone()]);
     }
     Some(Picture {
@@ -89,7 +93,7 @@ fn all(steps: &Steps<'_>, names: &[String], name: &str) -> Option<Picture> {
     let rows = pairs.len().div_ceil(COLUMNS);
     let size = 26.0;
     let tall = size * height as f64 / width as f64 + 4.0;
-    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(1) as f64;
+    let longest = names.iter().map(|name| clip(name).chars().count()).max().unwrap_or(1) as f64;
     let label = 24.0 + longest * 2.0 * 6.0;
     let strip = label + size * steps.steps as f64 + 10.0;
     let mut canvas = Canvas::new(strip * COLUMNS as f64 + 6.0, rows as f64 * tall + 10.0);
@@ -99,7 +103,7 @@ fn all(steps: &Steps<'_>, names: &[String], name: &str) -> Option<Picture> {
         let mut raster = Raster::new(steps.steps, 1, height, width);
         steps.put(&mut raster, *pair, 0, 0);
         let (x, y) = (column as f64 * strip + label, row as f64 * tall + 6.0);
-        let text = format!("{} \u{2192} {}", names[pair.0], names[pair.1]);
+        let text = pair_name(names, *pair);
         canvas.text((x - 6.0, y + tall / 2.0 + 2.0), Anchor::End, 9.5, "ink", &text);
         canvas.image((x, y), (size * steps.steps as f64, tall - 4.0), &raster.png()?, false);
         table.row([names[pair.0].clone(), names[pair.1].clone()]);

@@ -133,6 +133,16 @@ pub(super) fn part_name(part: Option<&str>) -> &'static str {
     }
 }
 
+/// What the classes are called in a picture of several models: what all of those call them that have names; none if they differ.
+pub(super) fn common_names<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> &'a [String] {
+    let names = evaluations.into_iter().map(|evaluation| evaluation.class_names.as_slice());
+    let mut names = names.filter(|names| !names.is_empty());
+    match names.next() {
+        Some(first) if names.all(|other| other == first) => first,
+        _ => &[],
+    }
+}
+
 /// ` on test images`, if all of them were measured on those; nothing if some on others.
 pub(super) fn on_images<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> String {
     let mut parts = evaluations.into_iter().map(|evaluation| part_name(evaluation.part.as_deref()));

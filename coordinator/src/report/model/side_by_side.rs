@@ -2,7 +2,7 @@
 
 use foldwise_shared::value::short;
 
-use super::read::on_images;
+use super::read::{on_images, part_name};
 use super::{Evaluation, Known, Model, Tensors, codes, corrupted, faces};
 use crate::report::plot::{Area, Canvas, Frame, Scale, category, line_legend};
 use crate::report::search::WIDTH;
@@ -21,10 +21,10 @@ pub(super) fn sections(models: &[Model]) -> Vec<Section> {
         known.iter().filter_map(|(name, known)| Some((*name, known.evaluation.as_ref()?))).collect();
     let pictures: Vec<(&str, &Tensors)> =
         known.iter().filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?))).collect();
-    let all_codes: Vec<(&str, &Tensors)> =
-        known.iter().filter_map(|(name, known)| Some((*name, known.codes.as_ref()?))).collect();
-    let names = measured.iter().map(|(_, evaluation)| &evaluation.class_names[..]);
-    let names = names.into_iter().find(|names| !names.is_empty()).unwrap_or_default();
+    let all_codes: Vec<(&str, &Tensors, Option<&Evaluation>)> = known
+        .iter()
+        .filter_map(|(name, known)| Some((*name, known.codes.as_ref()?, known.evaluation.as_ref())))
+        .collect();
 
     let (shown, numbers) = table(&measured);
     if !numbers.rows.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn sections(models: &[Model]) -> Vec<Section> {
     if measured.len() > 1 {
         section.pictures.extend(corrupted::pictures(&measured, "side-by-side"));
     }
-    section.pictures.extend(codes::side_by_side(&all_codes, names));
+    section.pictures.extend(codes::side_by_side(&all_codes));
     if pictures.len() > 1 {
         section.push(centroids(&known));
         section.push(faces::random(&pictures, "side-by-side"));
@@ -49,7 +49,7 @@ fn centroids(known: &[(&str, Known)]) -> Option<Picture> {
     let first = &known.iter().find(|(_, known)| known.pictures.is_some())?.1;
     let alike: Vec<(&str, &Tensors)> = known
         .iter()
-        .filter(|(_, known)| known.classes() == first.classes())
+        .filter(|(_, known)| known.classes() == first.classes() && known.names() == first.names())
         .filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?)))
         .collect();
     if alike.len() < 2 {
@@ -60,7 +60,7 @@ fn centroids(known: &[(&str, Known)]) -> Option<Picture> {
 
 /// A row a model, as people read it and with all digits.
 fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
-    let header = ["model", "images", "mse", "kl", "own_corruption_mse", "knn_accuracy", "silhouette"];
+    let header = ["model", "part", "images", "mse", "kl", "own_corruption_mse", "knn_accuracy", "silhouette"];
     let (mut shown, mut exact) = (Table::new(&header), Table::new(&header));
     for (name, evaluation) in measured {
         let numbers = [
@@ -70,7 +70,8 @@ fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
             evaluation.knn_accuracy,
             evaluation.silhouette,
         ];
-        let head = [(*name).to_owned(), evaluation.images.to_string()];
+        let part = part_name(evaluation.part.as_deref()).to_owned();
+        let head = [(*name).to_owned(), part, evaluation.images.to_string()];
         let row = |of: &dyn Fn(Option<f64>) -> String| {
             head.iter().cloned().chain(numbers.iter().map(|number| of(*number))).collect()
         };

@@ -230,8 +230,46 @@ fn models_stand_side_by_side_and_their_curves_cross() {
         assert!(pictures.contains_key(&format!("side-by-side-{name}")), "{name}");
     }
     let rows = &sections[0].tables[0].table.rows;
-    assert_eq!(rows[1], ["denoiser", "10000", "0.014", "", "", "0.84", "0.12"]);
+    assert_eq!(rows[1], ["denoiser", "test", "10000", "0.014", "", "", "0.84", "0.12"]);
     assert!(side_by_side(&models[..1]).is_empty());
+}
+
+/// The same model, whose evaluation says something else.
+fn changed(mut model: Model, key: &str, value: serde_json::Value) -> Model {
+    let run = model.evaluation.as_mut().expect("an evaluation");
+    let mut measured: serde_json::Value = serde_json::from_slice(&run.files[0].bytes).expect("JSON");
+    measured[key] = value;
+    run.files[0].bytes = measured.to_string().into_bytes();
+    model
+}
+
+#[test]
+fn models_of_other_images_and_classes_are_not_shown_as_of_the_same() {
+    let plain = || model("plain", 0.010, 0.1);
+    let other = || model("other", 0.014, 0.06);
+    let sections = side_by_side(&[plain(), other()]);
+    assert_eq!(sections[0].tables[0].title, "What was measured on test images");
+    let file = pictures(&sections)["side-by-side-noise"].canvas.file();
+    assert!(file.contains("error on test images (MSE a pixel)"), "{file}");
+    assert!(pictures(&sections)["side-by-side-pca"].canvas.file().contains("trouser"));
+    let caption = &pictures(&sections)["side-by-side-tsne"].caption;
+    assert!(caption.ends_with("Perplexities: plain 30, other 30."), "{caption}");
+
+    let sections = side_by_side(&[plain(), changed(other(), "part", "validation".into())]);
+    let table = &sections[0].tables[0];
+    assert_eq!(table.title, "What was measured");
+    assert_eq!(
+        table.table.rows.iter().map(|row| row[1].as_str()).collect::<Vec<_>>(),
+        ["test", "validation"]
+    );
+    let file = pictures(&sections)["side-by-side-noise"].canvas.file();
+    assert!(file.contains("error (MSE a pixel)"), "{file}");
+
+    let digits: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    let sections = side_by_side(&[plain(), changed(other(), "class_names", json!(digits))]);
+    let pictures = pictures(&sections);
+    assert!(!pictures["side-by-side-pca"].canvas.file().contains("trouser"));
+    assert!(!pictures.contains_key("side-by-side-centroids"));
 }
 
 #[test]
@@ -304,12 +342,8 @@ fn the_shown_epochs_are_close_where_much_changes() {
 
 #[test]
 fn the_classes_that_occur_name_the_pictures_and_the_part_the_numbers() {
-    let mut few = model("m", 0.01, 0.1);
-    let run = few.evaluation.as_mut().expect("an evaluation");
-    let mut measured: serde_json::Value = serde_json::from_slice(&run.files[0].bytes).expect("JSON");
-    measured["classes"] = json!([3, 4, 9]);
-    measured["part"] = "validation".into();
-    run.files[0].bytes = measured.to_string().into_bytes();
+    let few = changed(model("m", 0.01, 0.1), "classes", json!([3, 4, 9]));
+    let few = changed(few, "part", "validation".into());
     let sections = few.sections();
     assert!(
         sections[0].facts.iter().any(|(name, _)| name == "Error on validation images"),

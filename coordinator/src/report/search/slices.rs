@@ -43,9 +43,9 @@ fn points(
     by: Option<&Variable>,
     radius: f64,
 ) {
-    // Beside each other within a band, where there is more than one; the same place for the same trial in every picture.
-    let room =
-        variable.names().map(|names| 0.6 * (1.0 - names.len() as f64 / done.len().max(1) as f64).max(0.0));
+    // Points of one band lie beside each other, the wider apart the more there are.
+    let drawn = done.iter().filter(|done| variable.value(done.trial).is_some()).count().max(1);
+    let room = variable.names().map(|names| 0.6 * (1.0 - names.len() as f64 / drawn as f64).max(0.0));
     for done in done {
         let Some(mut x) = variable.value(done.trial) else { continue };
         if let Some(room) = room {
