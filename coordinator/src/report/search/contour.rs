@@ -56,7 +56,7 @@ pub(super) fn pictures(search: &Search, variables: &[Variable], shares: Option<&
 fn one(search: &Search, done: &[Done<'_>], x: &Variable, y: &Variable, colors: &ColorMap) -> Option<Picture> {
     let area = Area { left: 96.0, top: 18.0, width: WIDTH - 256.0, height: 400.0 };
     let mut canvas = Canvas::new(WIDTH, 488.0);
-    let surface = Surface::of(done, x, y)?;
+    let surface = Surface::of(done, x, y, colors)?;
     surface.draw(&mut canvas, area, colors, 3.4);
     let bar = Area { left: area.left + area.width + 24.0, top: 50.0, width: 12.0, height: 200.0 };
     color_bar(&mut canvas, bar, colors, search.minimizes(), "value");
@@ -76,7 +76,8 @@ fn one(search: &Search, done: &[Done<'_>], x: &Variable, y: &Variable, colors: &
     Some(Picture {
         name: format!("contour-{}-{}", file_name(&x.name), file_name(&y.name)),
         title: format!("Value over {} and {}", x.name, y.name),
-        caption: "The value as complete trials nearby have it (a mean weighted by distance), dark where it is good, with lines of \
+        caption: "The value as complete trials nearby have it (a mean weighted by distance, to which no value counts as worse than \
+                  the end of the colors), dark where it is good, with lines of \
                   equal value; the points are trials in their own color."
             .into(),
         canvas,
@@ -112,7 +113,7 @@ fn matrix(
             width: wide,
             height: high,
         };
-        let Some(surface) = Surface::of(done, x, y) else { continue };
+        let Some(surface) = Surface::of(done, x, y, colors) else { continue };
         surface.draw(&mut canvas, area, colors, 1.8);
         let low = surface.values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = surface.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -162,7 +163,7 @@ fn grid(variable: &Variable) -> Vec<f64> {
 }
 
 impl<'a> Surface<'a> {
-    fn of(done: &[Done<'_>], x: &'a Variable, y: &'a Variable) -> Option<Self> {
+    fn of(done: &[Done<'_>], x: &'a Variable, y: &'a Variable, colors: &ColorMap) -> Option<Self> {
         let points: Vec<(f64, f64, f64)> = done
             .iter()
             .filter_map(|done| Some((x.value(done.trial)?, y.value(done.trial)?, done.value)))
@@ -170,10 +171,9 @@ impl<'a> Surface<'a> {
         if points.len() < 3 {
             return None;
         }
-        // An outlier would raise everything around it.
-        let mut sorted: Vec<f64> = points.iter().map(|point| point.2).collect();
-        sorted.sort_by(f64::total_cmp);
-        let (low, high) = (sorted[sorted.len() / 20], sorted[sorted.len() - 1 - sorted.len() / 20]);
+        // An outlier would raise everything around it: what is beyond the colors counts as their end.
+        let (good, bad) = colors.ends();
+        let (low, high) = (good.min(bad), good.max(bad));
         let used = thinned(&points, 0, TRIALS);
         // Scott's rule for two dimensions, for a spread over the whole axis.
         let width = 0.29 * (used.len() as f64).powf(-1.0 / 6.0);
