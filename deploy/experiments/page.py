@@ -174,10 +174,10 @@ def write(plan, docs, target, study_file):
              "Two studies of autoencoders, one on MNIST (A) and one on FashionMNIST (B), each part a study file in",
              "[deploy/studies](../deploy/studies). `make experiments` runs all of them in the size that ends on a laptop and writes",
              "this page; `deploy/experiments/run.py --size full` runs them as they stand. Test figures are over all 10,000 test images, none",
-             "of which had a say in anything; those of A2, A3 and B2 are over validation images. MSE per pixel.", ""]
+             "of which had a say in anything but A5's second network; those of A2, A3 and B2 are over validation images. MSE per pixel.", ""]
     for size, found in results.items():
         spent = sum(step["seconds"] for step in found.values())
-        lines.append(f"- **{size}**: {', '.join(sorted({step['machine'] for step in found.values()}))}; {duration(spent)} in all.")
+        lines.append(f"- **{size}**: {'; '.join(sorted({step['machine'] for step in found.values()}))}; {duration(spent)} in all.")
     lines += ["", "| | | published | reach | " + " | ".join(results) + " |", "|---|---|---|---|" + "---|" * len(results)]
     for step, what, published, reach, read in ROWS:
         cells = []
