@@ -60,8 +60,9 @@ pub(super) struct Look<'a> {
 /// Shows a study of a coordinator until it has ended, through every loss of the connection; gives back the last one.
 pub(super) fn until_end(look: Look<'_>, remote: Remote, name: &str) -> Result<Source, CliError> {
     let mut source = Source::Server(Box::new(remote));
+    let mut was_lost = false;
     loop {
-        let lost = match follow(look, &source, name) {
+        let lost = match follow(look, &source, name, was_lost) {
             Ok(None) => return Ok(source),
             Ok(Some(lost)) => lost,
             // Between two calls it may go away as well.
@@ -70,14 +71,18 @@ pub(super) fn until_end(look: Look<'_>, remote: Remote, name: &str) -> Result<So
         };
         say(&format!("{lost}; calling it until it is back"));
         source = Source::Server(Box::new(call_again(look)?));
+        was_lost = true;
     }
 }
 
-/// Shows what happens until the study has ended, or the coordinator is lost; then why.
-fn follow(look: Look<'_>, source: &Source, name: &str) -> Result<Option<String>, CliError> {
+/// Shows what happens until the study has ended, or the coordinator is lost; then why. After a loss it says that it sees again.
+fn follow(look: Look<'_>, source: &Source, name: &str, was_lost: bool) -> Result<Option<String>, CliError> {
     let Source::Server(remote) = source else { return Ok(None) };
     // Watched first, so that nothing falls between the record and the first event.
     let mut watch = remote.watch(name)?;
+    if was_lost {
+        say("the coordinator is back");
+    }
     let study = source.study(name)?;
     if study.state == StudyState::Ended {
         return Ok(None);

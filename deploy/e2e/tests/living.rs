@@ -128,6 +128,10 @@ fn a_worker_is_drained_over_restarts_and_a_study_is_watched_and_steered() {
     let again = scene.start(&format!("serve --listen {address} --db study.db"));
     again.until_stderr("listening on http://");
     until("the worker to be back", || (state()? == "drained").then_some(()));
+    // What happens while nobody watches is in the record, not in the watch.
+    for watching in [&watch, &events] {
+        watching.until_stderr("the coordinator is back");
+    }
     assert_eq!(attempts(), given, "a drained worker gets nothing");
     ask("worker undrain a").expect_code(0);
     ask("worker undrain a").expect_code(2).expect_stderr(&["is not drained"]);
