@@ -56,7 +56,11 @@ pub(super) fn execute(args: &ReportPageArgs) -> Result<(), CliError> {
                 help: Some(format!("`foldwise report {name}` makes a page of its own for it")),
             });
         }
-        reading.take(other, None)?;
+        match role(other) {
+            // By itself, also where the fit that it is of shows a newer one.
+            Role::Evaluation => reading.evaluation(other)?,
+            _ => reading.take(other, None)?,
+        }
     }
     let Reading { sections, models, .. } = reading;
     let mut report = Report { title: format!("Foldwise: {}", study.name), sections };
@@ -157,10 +161,7 @@ impl Reading<'_> {
                 self.models.insert(place, model);
                 return Ok(());
             }
-            Role::Evaluation => {
-                let evaluation = Some(self.run(study, &EVALUATION)?);
-                self.models.push(Model { name: study.name.clone(), evaluation, ..Model::default() });
-            }
+            Role::Evaluation => self.evaluation(study)?,
             Role::Transfer => {
                 if study.trials.values().sum::<u32>() > 1 {
                     self.search(study, command)?;
@@ -180,6 +181,14 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Takes in an evaluation as a model of its own name.
+    fn evaluation(&mut self, study: &StudyRecord) -> Result<(), CliError> {
+        self.seen.insert(study.name.clone());
+        let evaluation = Some(self.run(study, &EVALUATION)?);
+        self.models.push(Model { name: study.name.clone(), evaluation, ..Model::default() });
+        Ok(())
+    }
+
     /// Takes in what came from a fit, whose model lies under the digest `own`.
     fn child(&mut self, child: &StudyRecord, model: &mut Model, own: Option<&str>) -> Result<(), CliError> {
         if child.best.is_none() || !self.seen.insert(child.name.clone()) {
@@ -188,8 +197,7 @@ impl Reading<'_> {
         match role(child) {
             // One of a model that somebody brought says nothing about the fit's.
             Role::Evaluation if own.is_some_and(|own| measured(child).is_some_and(|other| other != own)) => {
-                let evaluation = Some(self.run(child, &EVALUATION)?);
-                self.models.push(Model { name: child.name.clone(), evaluation, ..Model::default() });
+                self.evaluation(child)?;
             }
             Role::Evaluation => model.evaluation = Some(self.run(child, &EVALUATION)?),
             Role::Transfer => model.transfers.push(self.run(child, &TRANSFER)?),
@@ -282,9 +290,12 @@ fn unfinished(study: &StudyRecord) -> CliError {
 
 fn refused(error: WriteError) -> CliError {
     match error {
-        WriteError::Foreign { .. } => CliError::Usage {
+        WriteError::Foreign { .. } | WriteError::Mixed { .. } => CliError::Usage {
             message: error.to_string(),
-            help: Some("--out DIR names another folder; only a report is written over".into()),
+            help: Some(
+                "--out DIR names another folder; only a report, with nothing else beside it, is written over"
+                    .into(),
+            ),
         },
         error => CliError::Happened { message: error.to_string(), help: None },
     }

@@ -76,6 +76,9 @@ impl Summary<'_> {
         if is_search && self.study.best.is_some() {
             all.push(next::fit(&place, name));
         }
+        if !is_search && self.study.best.is_some() && self.spec.study.objective != Objective::External {
+            all.push(next::report(&place, name));
+        }
         if let Some(best) = self.study.best {
             all.push(next::best(&place, name));
             all.push(next::curve(&place, name, best.number));

@@ -18,11 +18,19 @@ const MARK: &str = ".foldwise-report";
 /// Why a report was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The folder has something else in it.
+    /// The folder is no report.
     #[error("{} is there and holds no report", path.display())]
     Foreign {
         /// Which.
         path: PathBuf,
+    },
+    /// The folder is a report that somebody keeps something in.
+    #[error("{} holds a report and `{name}`, which is no part of it", path.display())]
+    Mixed {
+        /// Which.
+        path: PathBuf,
+        /// What is in it.
+        name: String,
     },
     /// The folder cannot be made or written.
     #[error("failed to write {}: {source}", path.display())]
@@ -50,23 +58,44 @@ pub enum WriteError {
     },
 }
 
-/// Whether a report may be written there: it is not there, empty, or an older report.
+/// Whether a folder is a report.
+pub fn is_report(folder: &Path) -> bool {
+    folder.join(MARK).is_file()
+}
+
+/// Whether a report may be written there: it is not there, empty, or an older report and nothing else.
 ///
 /// # Errors
-/// [`WriteError::Foreign`], or it cannot be looked at.
+/// [`WriteError::Foreign`], [`WriteError::Mixed`], or it cannot be looked at.
 pub fn check(folder: &Path) -> Result<(), WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: folder.to_owned(), source };
-    let mut entries = match fs::read_dir(folder) {
+    let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory && folder.symlink_metadata().is_ok() => {
             return Err(WriteError::Foreign { path: folder.to_owned() });
         }
         entries => entries.map_err(unwritable)?,
     };
-    if entries.next().is_none() || folder.join(MARK).is_file() {
-        return Ok(());
+    let entries: Vec<fs::DirEntry> = entries.collect::<Result<_, _>>().map_err(unwritable)?;
+    if !entries.is_empty() && !is_report(folder) {
+        return Err(WriteError::Foreign { path: folder.to_owned() });
     }
-    Err(WriteError::Foreign { path: folder.to_owned() })
+    match entries.iter().find(|entry| !is_part(entry)) {
+        None => Ok(()),
+        Some(entry) => {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Err(WriteError::Mixed { path: folder.to_owned(), name })
+        }
+    }
+}
+
+/// Whether it may be a file of a report.
+fn is_part(entry: &fs::DirEntry) -> bool {
+    let path = PathBuf::from(entry.file_name());
+    let is_picture =
+        path.extension().is_some_and(|end| ["svg", "png", "csv"].iter().any(|known| end == *known));
+    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+    is_file && (is_picture || [PAGE, MARK].iter().any(|known| path == Path::new(known)))
 }
 
 /// Writes the page, and each picture as SVG, PNG and CSV, into a folder beside; which then takes the place of `folder`.
@@ -213,6 +242,11 @@ mod tests {
         assert!(!folder.join("stale.svg").exists());
         assert!(fs::read_to_string(folder.join(PAGE)).expect("a page").contains("second"));
         assert_eq!(names(&home.path().join("a")), ["report"]);
+
+        fs::write(folder.join("model.json"), "{}").expect("written");
+        let error = write(&report("third"), &folder).expect_err("it holds a model");
+        assert!(error.to_string().contains("`model.json`, which is no part of it"), "{error}");
+        assert!(folder.join("model.json").exists() && folder.join(PAGE).exists());
 
         let mine = home.path().join("mine");
         fs::create_dir(&mine).expect("made");

@@ -134,6 +134,18 @@ fn a_model_is_measured_once_for_the_same_settings() {
     // Its files are not laid over those of another fit.
     let wrong = scene.foldwise("fit s --db s.db --name other --out s-fit").expect_code(2);
     wrong.expect_stderr(&["s-fit is there and has the model of the fit `s-fit` in it", "--out"]);
+    // An evaluation that is asked for stands beside the fit, which shows its newest.
+    let report = "report s-fit --with s-fit-evaluation --db s.db --out page";
+    scene.foldwise(report).expect_code(0);
+    assert!(scene.path("page/side-by-side-noise.svg").is_file());
+    let page = String::from_utf8(scene.bytes("page/index.html")).expect("text");
+    assert!(page.contains("s-fit-evaluation-3, on the data"), "the newest");
+    // No model goes into a report, and no report over anything that is none.
+    let wrong = scene.foldwise("fit s --db s.db --name other --out page").expect_code(2);
+    wrong.expect_stderr(&["page is there and a report", "--out"]);
+    scene.write("page/notes.txt", "mine");
+    scene.foldwise(report).expect_code(2).expect_stderr(&["page holds a report and `notes.txt`", "--out"]);
+    assert_eq!(scene.bytes("page/notes.txt"), b"mine");
     // The same model from a file is the same evaluation.
     let again = format!("evaluate s-fit --db s.db --model s-fit/model.safetensors {other}");
     scene.foldwise(&again).expect_code(0).expect_stderr(&["s-fit-evaluation-2 is there already"]);

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Fitted;
 use crate::cli::error::CliError;
 use crate::cli::source::Source;
+use crate::report::write::is_report;
 
 /// What was written.
 pub(super) struct Written {
@@ -32,6 +33,9 @@ pub(super) fn check_folder(folder: &Path, study: &str) -> Result<(), CliError> {
     };
     if folder.exists() && !folder.is_dir() {
         return refused("no folder");
+    }
+    if is_report(folder) {
+        return refused("a report, which is replaced as a whole");
     }
     let Ok(there) = std::fs::read(folder.join(PARAMS)) else {
         return match folder.join(MODEL).exists() {

@@ -3,7 +3,7 @@
 use foldwise_shared::artifact::{Artifact, ArtifactRecord, MODEL};
 use foldwise_shared::ids::{Epoch, TrialNumber};
 use foldwise_shared::record::{StudyRecord, TrialRecord};
-use foldwise_shared::spec::StudySpec;
+use foldwise_shared::spec::{Objective, StudySpec};
 use foldwise_shared::state::{StudyState, TrialState};
 
 use crate::cli::args::TrialOrder;
@@ -99,7 +99,10 @@ pub(in crate::cli) fn outcome(
 /// There is none, or none that is finished.
 pub(in crate::cli) fn find_fit(source: &Source, name: &str, place: &str) -> Result<Fitted, CliError> {
     let study = source.study(name)?;
-    let is_fit = |study: &StudyRecord| StudySpec::from_json(&study.spec).is_ok_and(|spec| spec.fit.is_some());
+    let spec_of = |study: &StudyRecord| StudySpec::from_json(&study.spec).ok();
+    let is_fit = |study: &StudyRecord| spec_of(study).is_some_and(|spec| spec.fit.is_some());
+    let is_training =
+        |study: &StudyRecord| spec_of(study).is_some_and(|spec| spec.study.objective == Objective::Training);
     if is_fit(&study) {
         if study.state != StudyState::Ended {
             return Err(not_finished(&study, place));
@@ -115,7 +118,7 @@ pub(in crate::cli) fn find_fit(source: &Source, name: &str, place: &str) -> Resu
         (None, Some(fit)) => Err(not_finished(fit, place)),
         (None, None) => Err(CliError::Usage {
             message: format!("study `{name}` has no fit, so there is no model to measure"),
-            help: Some(format!("make one: foldwise fit {name}{place}")),
+            help: is_training(&study).then(|| format!("make one: foldwise fit {name}{place}")),
         }),
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn opening(view: &View) -> String {
 /// The line about an event, if it is worth one.
 pub(super) fn line(view: &View, event: &StudyEvent, verbose: bool) -> Option<String> {
     Some(match event {
+        StudyEvent::TrialCreated { trial, params } if params.is_empty() => format!("trial {trial} begins"),
         StudyEvent::TrialCreated { trial, params } => format!("trial {trial}: {}", words(params)),
         StudyEvent::AttemptStarted { trial, fold, attempt, worker, device } if verbose => {
             format!("trial {trial} fold {fold}: attempt {attempt} on {worker} ({device})")
@@ -40,7 +41,8 @@ pub(super) fn line(view: &View, event: &StudyEvent, verbose: bool) -> Option<Str
             format!("trial {trial} fold {fold}: attempt {attempt} on {worker} failed, {class}{message}")
         }
         StudyEvent::FoldFinished { trial, fold, value, epochs, .. } => {
-            format!("trial {trial} fold {fold}: {} after {epochs} epochs", short(*value))
+            let plural = if *epochs == 1 { "" } else { "s" };
+            format!("trial {trial} fold {fold}: {} after {epochs} epoch{plural}", short(*value))
         }
         StudyEvent::TrialFinished { trial, state, value, reason } => match value {
             Some(value) => format!("trial {trial}: {state}, value {}", short(*value)),

@@ -180,10 +180,16 @@ pub(super) fn side_by_side<'a>(models: &[(&'a str, &Tensors, Option<&'a Evaluati
                 Some(format!("{model} {}", tsne.perplexity))
             });
             let perplexities: Vec<String> = perplexities.collect();
-            let note = match perplexities.is_empty() {
+            let mut note = match perplexities.is_empty() {
                 true => String::new(),
                 false => format!(" Perplexities: {}.", perplexities.join(", ")),
             };
+            let are_named = found.iter().any(|(.., evaluation)| {
+                evaluation.is_some_and(|evaluation| !evaluation.class_names.is_empty())
+            });
+            if classes > 1 && are_named && names.is_empty() {
+                note.push_str(" The classes of the models have different names: one color may be another class in each.");
+            }
             Some(Picture {
                 name: format!("side-by-side-{kind}"),
                 title: title.into(),

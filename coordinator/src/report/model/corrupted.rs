@@ -2,7 +2,7 @@
 
 use foldwise_shared::value::short;
 
-use super::read::on_images;
+use super::read::{on_images, other_images};
 use super::{Curve, Evaluation};
 use crate::report::plot::{Area, Canvas, Frame, Marker, Scale, category, line_legend};
 use crate::report::search::WIDTH;
@@ -36,9 +36,13 @@ struct Kind {
 
 impl Kind {
     fn picture(&self, models: &Measured<'_>, name: &str) -> Option<Picture> {
-        let drawn = || models.iter().filter(|(_, evaluation)| !(self.of)(evaluation).points().is_empty());
+        let drawn: Vec<(&str, &Evaluation)> = models
+            .iter()
+            .copied()
+            .filter(|(_, evaluation)| !(self.of)(evaluation).points().is_empty())
+            .collect();
         let curves: Vec<(&str, Vec<(f64, f64)>)> =
-            drawn().map(|(model, evaluation)| (*model, (self.of)(evaluation).points())).collect();
+            drawn.iter().map(|(model, evaluation)| (*model, (self.of)(evaluation).points())).collect();
         if curves.is_empty() {
             return None;
         }
@@ -50,7 +54,7 @@ impl Kind {
             x: Scale::around(points().map(|point| point.0), false),
             y: Scale::from_zero(points().map(|point| point.1)),
         };
-        let images = on_images(drawn().map(|(_, evaluation)| *evaluation));
+        let images = on_images(drawn.iter().map(|(_, evaluation)| *evaluation));
         frame.draw(&mut canvas, self.axis, &format!("error{images} (MSE a pixel)"));
         let mut table = Table::new(&["model", "level", "mse"]);
         for (at, (model, points)) in curves.iter().enumerate() {
@@ -73,9 +77,11 @@ impl Kind {
                 }
             }
         }
-        if curves.len() > 1 && sentences.is_empty() {
+        let are_curves = curves.iter().all(|(_, points)| points.len() > 1);
+        if curves.len() > 1 && sentences.is_empty() && are_curves {
             sentences.push("No two curves cross.".into());
         }
+        sentences.extend(other_images(&drawn));
         let entries =
             curves.iter().enumerate().map(|(at, (model, _))| (category(at), "", (*model).to_owned()));
         line_legend(&mut canvas, (area.left + area.width + 18.0, 30.0), entries);

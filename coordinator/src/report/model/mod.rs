@@ -16,6 +16,7 @@ mod tests;
 
 use foldwise_shared::ids::Epoch;
 use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
+use foldwise_shared::spec::StudySpec;
 use foldwise_shared::value::short;
 
 pub use self::read::{Curve, Evaluation, RangeTest, Tensor, Tensors, Transfer};
@@ -216,6 +217,12 @@ impl Model {
             }
         }
         let Some(evaluation) = &known.evaluation else { return };
+        if let Some(run) = &self.evaluation {
+            let spec = StudySpec::from_json(&run.study.spec);
+            let data =
+                spec.map_or_else(|_| String::new(), |spec| format!(", on the data {}", spec.dataset()));
+            fact("Evaluation", format!("{}{data}", run.study.name));
+        }
         let part = part_name(evaluation.part.as_deref());
         fact(
             &format!("Error on {part} images"),

@@ -152,6 +152,17 @@ pub(super) fn on_images<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation
     }
 }
 
+/// A sentence on who was measured on what, where that is not the same for all.
+pub(super) fn other_images(measured: &[(&str, &Evaluation)]) -> Option<String> {
+    let differ = on_images(measured.iter().map(|(_, evaluation)| *evaluation)).is_empty();
+    let one = |(name, evaluation): &(&str, &Evaluation)| {
+        format!("{name} on {} {} images", evaluation.images, part_name(evaluation.part.as_deref()))
+    };
+    let all: Vec<String> = measured.iter().map(one).collect();
+    (differ && !all.is_empty())
+        .then(|| format!("They were measured on different images: {}.", all.join(", ")))
+}
+
 /// What a class is called: its number where it has no name.
 pub(super) fn class_name(names: &[String], class: usize) -> String {
     names.get(class).cloned().unwrap_or_else(|| class.to_string())

@@ -38,20 +38,28 @@ pub(super) fn sections(models: &[Model]) -> Vec<Section> {
     }
     section.pictures.extend(codes::side_by_side(&all_codes));
     if pictures.len() > 1 {
-        section.push(centroids(&known));
+        let centroids = centroids(&known, &mut section.notes);
+        section.push(centroids);
         section.push(faces::random(&pictures, "side-by-side"));
     }
     vec![section]
 }
 
 /// Each class in its column: of the models whose codes are of the classes of the first.
-fn centroids(known: &[(&str, Known)]) -> Option<Picture> {
+fn centroids(known: &[(&str, Known)], notes: &mut Vec<String>) -> Option<Picture> {
     let first = &known.iter().find(|(_, known)| known.pictures.is_some())?.1;
-    let alike: Vec<(&str, &Tensors)> = known
-        .iter()
-        .filter(|(_, known)| known.classes() == first.classes() && known.names() == first.names())
-        .filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?)))
-        .collect();
+    let is_alike = |known: &Known| known.classes() == first.classes() && known.names() == first.names();
+    let (alike, others): (Vec<_>, Vec<_>) =
+        known.iter().filter(|(_, known)| known.pictures.is_some()).partition(|(_, known)| is_alike(known));
+    let others: Vec<&str> = others.into_iter().map(|(name, _)| *name).collect();
+    if !others.is_empty() {
+        notes.push(format!(
+            "The decoded centroids of {} do not stand beside the others, for they are of other classes.",
+            others.join(", ")
+        ));
+    }
+    let alike: Vec<(&str, &Tensors)> =
+        alike.into_iter().filter_map(|(name, known)| Some((*name, known.pictures.as_ref()?))).collect();
     if alike.len() < 2 {
         return None;
     }

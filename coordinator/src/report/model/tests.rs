@@ -264,12 +264,20 @@ fn models_of_other_images_and_classes_are_not_shown_as_of_the_same() {
     );
     let file = pictures(&sections)["side-by-side-noise"].canvas.file();
     assert!(file.contains("error (MSE a pixel)"), "{file}");
+    let caption = &pictures(&sections)["side-by-side-noise"].caption;
+    let expected = "They were measured on different images: plain on 10000 test images, other on 10000 validation images.";
+    assert!(caption.ends_with(expected), "{caption}");
 
     let digits: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
     let sections = side_by_side(&[plain(), changed(other(), "class_names", json!(digits))]);
     let pictures = pictures(&sections);
     assert!(!pictures["side-by-side-pca"].canvas.file().contains("trouser"));
     assert!(!pictures.contains_key("side-by-side-centroids"));
+    assert!(pictures["side-by-side-pca"].caption.contains("different names"));
+    assert_eq!(
+        sections[0].notes,
+        ["The decoded centroids of other do not stand beside the others, for they are of other classes."]
+    );
 }
 
 #[test]
