@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use foldwise_shared::model::ModelSettings;
+use foldwise_shared::record::StudyRecord;
 use foldwise_shared::spec::{NAME_LENGTH, StudySpec, differences, evaluation_of};
 use foldwise_shared::value::{Params, short};
 
 use super::args::EvaluateArgs;
 use super::error::CliError;
 use super::fit::{Fitted, Planned, Stage, find_fit, outcome, overlaid};
+use super::source::Source;
 use super::{next, render, say};
 use crate::model_file::ModelFile;
+use crate::report::model::{Evaluation, part_name};
 
 /// Measures a fit's model, or another one of the same network.
 ///
@@ -20,6 +23,9 @@ pub fn execute(args: &EvaluateArgs) -> Result<(), CliError> {
     let stage = Stage::new(&args.source, &args.workers);
     let place = next::place(&args.source);
     let fitted = find_fit(&stage.open()?, &args.study, &place)?;
+    if fitted.study.name != args.study {
+        say(&format!("measures {}, the newest fit of {}", fitted.study.name, args.study));
+    }
     let model = args.model.as_deref().map(|path| read_model(path, &fitted)).transpose()?;
     let measured = measure(&stage, &fitted, model, args.name.as_deref(), &args.sets, &place)?;
     render::to_stdout(|out| writeln!(out, "evaluation  {}", measured.line()))?;
@@ -46,12 +52,13 @@ fn read_model(path: &Path, fitted: &Fitted) -> Result<ModelFile, CliError> {
 pub(super) struct Measured {
     name: String,
     loss: f64,
+    over: String,
 }
 
 impl Measured {
     /// For people.
     pub fn line(&self) -> String {
-        format!("{}: error {} a pixel", self.name, short(self.loss))
+        format!("{}: error {} a pixel{}", self.name, short(self.loss), self.over)
     }
 }
 
@@ -85,8 +92,20 @@ pub(super) fn measure(
     if !is_new {
         say(&format!("the evaluation {name} is there already; nothing is left to measure"));
     }
-    let trial = outcome(&stage.open()?, &study, "evaluation", place)?;
-    Ok(Measured { name, loss: trial.value.unwrap_or(f64::NAN) })
+    let source = stage.open()?;
+    let trial = outcome(&source, &study, "evaluation", place)?;
+    Ok(Measured { name, loss: trial.value.unwrap_or(f64::NAN), over: images(&source, &study)? })
+}
+
+/// Which images an evaluation is over, in words; nothing where its numbers do not say.
+fn images(source: &Source, study: &StudyRecord) -> Result<String, CliError> {
+    let numbers = source.artifacts(study)?.into_iter().find(|artifact| artifact.kind == "evaluation");
+    let Some(numbers) = numbers else { return Ok(String::new()) };
+    let numbers = serde_json::from_slice::<Evaluation>(&source.artifact(study, &numbers.digest)?);
+    Ok(numbers.map_or_else(
+        |_| String::new(),
+        |numbers| format!(", over {} {} images", numbers.images, part_name(numbers.part.as_deref())),
+    ))
 }
 
 /// The evaluation under the first name that is free, or that has the same evaluation already.

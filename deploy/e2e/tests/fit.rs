@@ -110,6 +110,11 @@ fn a_model_is_measured_once_for_the_same_settings() {
     scene.foldwise("fit s --db s.db --workers 1 --no-evaluation").expect_code(0);
     let ended = scene.foldwise(&format!("evaluate s --db s.db {quick}")).expect_code(0);
     assert!(ended.stdout.contains("evaluation  s-fit-evaluation: error 0."), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains(" a pixel, over ") && ended.stdout.contains(" test images"),
+        "{}",
+        ended.stdout
+    );
     assert_eq!(database.number(evaluations), 1);
     assert_eq!(
         database

@@ -19,8 +19,8 @@ use foldwise_shared::record::{EpochRecord, StudyRecord, TrialRecord};
 use foldwise_shared::spec::StudySpec;
 use foldwise_shared::value::short;
 
-pub use self::read::{Curve, Evaluation, RangeTest, Tensor, Tensors, Transfer};
-use self::read::{class_name, part_name};
+use self::read::class_name;
+pub use self::read::{Curve, Evaluation, RangeTest, Tensor, Tensors, Transfer, part_name};
 use super::Section;
 use super::search::duration;
 

@@ -124,7 +124,7 @@ pub struct Transfer {
 }
 
 /// What the images are called that something was measured on.
-pub(super) fn part_name(part: Option<&str>) -> &'static str {
+pub fn part_name(part: Option<&str>) -> &'static str {
     // Where there are no test images, those that were held out take their place, and without a hold-out all.
     match part {
         Some("validation") => "validation",
