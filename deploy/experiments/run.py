@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 STUDIES = ROOT / "deploy/studies"
 DOCS = ROOT / "docs/experiments"
+REPORTS = "reports"
 
 
 class Runner:
@@ -164,10 +164,9 @@ def main():
             fresh = not all(runner.has(words) for words in step["run"])
             seconds = sum(runner.run(words) for words in step["run"])
             for words in step["report"]:
-                name, _, rest = words.partition(" ")
-                out = rest.rpartition("--out ")[2] if "--out" in rest else name
-                shutil.rmtree(runner.folder / out, ignore_errors=True)
-                runner.run(f"report {words}" + ("" if "--out" in rest else f" --out {name}"))
+                # Apart from the models, which lie in folders of the studies' names.
+                words, _, out = words.partition(" --out ")
+                runner.run(f"report {words} --out {REPORTS}/{out or words.split()[0]}")
             # Read anew, for several may run side by side, each with steps and a work folder of its own.
             results = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}
             # What was finished before was not trained again, and took no time now.
@@ -180,7 +179,7 @@ def main():
                 "figures": page.figures(step["id"], Record(runner.database)),
             }
             results_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            page.copy_pictures(step, runner.folder, DOCS, args.size)
+            page.copy_pictures(step, runner.folder / REPORTS, DOCS, args.size)
     page.write(plan, DOCS, ROOT / "docs/experiments.md", study_file)
     print("experiments: docs/experiments.md", file=sys.stderr)
 

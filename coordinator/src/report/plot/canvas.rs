@@ -89,6 +89,9 @@ impl Canvas {
     /// A straight line in the color of a class.
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str, width: f64) {
         let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(number);
+        if (&x1, &y1) == (&x2, &y2) {
+            return;
+        }
         self.push(format_args!(
             r#"<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" class="{class}" stroke-width="{width}"/>"#
         ));
