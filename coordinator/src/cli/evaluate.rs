@@ -13,7 +13,7 @@ use super::fit::{Fitted, Planned, Stage, find_fit, outcome, overlaid};
 use super::source::Source;
 use super::{next, render, say};
 use crate::model_file::ModelFile;
-use crate::report::model::{Evaluation, part_name};
+use crate::report::model::Evaluation;
 
 /// Measures a fit's model, or another one of the same network.
 ///
@@ -104,7 +104,7 @@ fn images(source: &Source, study: &StudyRecord) -> Result<String, CliError> {
     let numbers = serde_json::from_slice::<Evaluation>(&source.artifact(study, &numbers.digest)?);
     Ok(numbers.map_or_else(
         |_| String::new(),
-        |numbers| format!(", over {} {} images", numbers.images, part_name(numbers.part.as_deref())),
+        |numbers| format!(", over {} {} images", numbers.images, numbers.part),
     ))
 }
 

@@ -345,8 +345,8 @@ fn what_cannot_be_measured_says_so() {
     };
     let (images, section) = (squares(8), section());
     let mut model = random(&lab(false));
-    let task = |model: &FittedModel, indices: &[i64], labels: Option<&[u8]>| {
-        let (part, corruption, images, section) = ("test", &[][..], &images, &section);
+    let under = |section: &EvaluateSection, model: &FittedModel, indices: &[i64], labels: Option<&[u8]>| {
+        let (part, corruption, images) = ("test", &[][..], &images);
         let task = EvaluateTask {
             model,
             images,
@@ -360,26 +360,12 @@ fn what_cannot_be_measured_says_so() {
         };
         error(evaluate(&task, &|| false, &mut |_| {}))
     };
+    let task = |model: &FittedModel, indices: &[i64], labels| under(&section, model, indices, labels);
     assert!(task(&model, &[], None).contains("no images"));
     assert!(task(&model, &[8], None).contains("image 8"));
     assert!(task(&model, &[1, 2], Some(&[0])).contains("a label for each"));
     let loud = EvaluateSection { noise: vec![0.1, 1e39], ..section.clone() };
-    let message = {
-        let (part, corruption, images, section) = ("test", &[][..], &images, &loud);
-        let (model, indices, labels) = (&model, &[1_i64, 2][..], None);
-        let task = EvaluateTask {
-            model,
-            images,
-            indices,
-            labels,
-            class_names: &[],
-            part,
-            corruption,
-            section,
-            seed: 1,
-        };
-        error(evaluate(&task, &|| false, &mut |_| {}))
-    };
+    let message = under(&loud, &model, &[1, 2], None);
     assert!(message.contains(&format!("under noise of {} is", 1e39)), "{message}");
     model.weights[0] = Tensor::full_like(&model.weights[0], f64::NAN);
     assert!(task(&model, &[1, 2], None).contains("the model's error is NaN"));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::read::{class_name, common_names};
-use super::{Evaluation, Tensors, part_name};
+use super::{Evaluation, Tensors};
 use crate::report::plot::{Anchor, Area, Canvas, Marker, Scale, category, clip, legend, number};
 use crate::report::{Picture, Table};
 
@@ -108,7 +108,7 @@ fn classes_legend(canvas: &mut Canvas, place: (f64, f64), classes: usize, names:
 pub(super) fn pictures(codes: Option<&Tensors>, evaluation: Option<&Evaluation>, name: &str) -> Vec<Picture> {
     let Some(codes) = codes else { return Vec::new() };
     let names = evaluation.map_or(&[][..], |evaluation| &evaluation.class_names);
-    let part = part_name(evaluation.and_then(|evaluation| evaluation.part.as_deref()));
+    let part = evaluation.map(|evaluation| evaluation.part).unwrap_or_default();
     ["pca", "tsne"]
         .into_iter()
         .filter_map(|kind| {

@@ -1,7 +1,7 @@
 //! What a classifier takes for what.
 
+use super::Transfer;
 use super::read::class_name;
-use super::{Transfer, part_name};
 use crate::report::plot::{Anchor, Canvas, ColorMap, clip};
 use crate::report::{Picture, Table};
 
@@ -64,7 +64,7 @@ pub(super) fn picture(transfer: &Transfer, name: &str) -> Option<Picture> {
         title: "Confusion matrix".into(),
         caption: format!(
             "How many {} images of each class (row) were taken for each class (column); brighter is more.",
-            part_name(transfer.part.as_deref())
+            transfer.part
         ),
         canvas,
         table,

@@ -1,6 +1,6 @@
 //! Images side by side: originals, corrupted input, reconstructions, decoded codes.
 
-use super::read::{Tensors, error};
+use super::read::{Part, Tensors, error};
 use crate::report::plot::{Anchor, Canvas, LETTER, Raster, clip};
 use crate::report::{Picture, Table};
 
@@ -52,7 +52,7 @@ pub(super) fn sheet(
 }
 
 /// Originals over what was made of them, for each corruption that there is.
-pub(super) fn corrupted(pictures: &Tensors, part: &str, name: &str) -> Vec<Picture> {
+pub(super) fn corrupted(pictures: &Tensors, part: Part, name: &str) -> Vec<Picture> {
     let kinds = [
         ("plain", "Reconstructions", "their reconstructions"),
         (

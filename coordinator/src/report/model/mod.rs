@@ -20,7 +20,7 @@ use foldwise_shared::spec::StudySpec;
 use foldwise_shared::value::short;
 
 use self::read::class_name;
-pub use self::read::{Curve, Evaluation, RangeTest, Tensor, Tensors, Transfer, part_name};
+pub use self::read::{Curve, Evaluation, Part, RangeTest, Tensor, Tensors, Transfer};
 use super::Section;
 use super::search::duration;
 
@@ -136,8 +136,8 @@ impl Known {
     }
 
     /// The part of the data set that it was measured on.
-    fn part(&self) -> &'static str {
-        part_name(self.evaluation.as_ref().and_then(|evaluation| evaluation.part.as_deref()))
+    fn part(&self) -> Part {
+        self.evaluation.as_ref().map(|evaluation| evaluation.part).unwrap_or_default()
     }
 
     /// What all classes are called, from 0; empty where nobody says.
@@ -223,7 +223,7 @@ impl Model {
                 spec.map_or_else(|_| String::new(), |spec| format!(", on the data {}", spec.dataset()));
             fact("Evaluation", format!("{}{data}", run.study.name));
         }
-        let part = part_name(evaluation.part.as_deref());
+        let part = evaluation.part;
         fact(
             &format!("Error on {part} images"),
             format!("{} a pixel over {} images", short(evaluation.mse), evaluation.images),
@@ -249,7 +249,7 @@ pub fn transfer(run: &Run) -> Vec<Section> {
     let found = run.read("transfer", &mut section, read::json::<Transfer>);
     if let Some(transfer) = &found {
         let mut fact = |name: &str, value: String| section.facts.push((name.to_owned(), value));
-        let part = part_name(transfer.part.as_deref());
+        let part = transfer.part;
         fact(
             &format!("Accuracy on {part} images"),
             format!("{:.4} over {} images", transfer.accuracy, transfer.images),

@@ -1,8 +1,35 @@
 //! What is in artifacts.
 
+use std::fmt;
+
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+/// The part of a data set that something was measured on: where there are no test images those that were held out, and without
+/// a hold-out all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Images that were held out.
+    Validation,
+    /// What the model was trained on.
+    Training,
+    /// Images that had no part in the training.
+    #[default]
+    #[serde(other)]
+    Test,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Validation => "validation",
+            Self::Training => "training",
+            Self::Test => "test",
+        })
+    }
+}
 
 /// What an evaluation measured.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -11,7 +38,7 @@ pub struct Evaluation {
     pub images: u64,
     /// Of which part of the data set they are.
     #[serde(default)]
-    pub part: Option<String>,
+    pub part: Part,
     /// What all classes are called, from 0; empty where the data set has no names for them.
     #[serde(default)]
     pub class_names: Vec<String>,
@@ -105,7 +132,7 @@ pub struct Transfer {
     pub images: u64,
     /// Of which part of the data set they are.
     #[serde(default)]
-    pub part: Option<String>,
+    pub part: Part,
     /// Cross entropy over them.
     pub loss: f64,
     /// The share of them that got the right class.
@@ -123,16 +150,6 @@ pub struct Transfer {
     pub seconds: Option<f64>,
 }
 
-/// What the images are called that something was measured on.
-pub fn part_name(part: Option<&str>) -> &'static str {
-    // Where there are no test images, those that were held out take their place, and without a hold-out all.
-    match part {
-        Some("validation") => "validation",
-        Some("training") => "training",
-        _ => "test",
-    }
-}
-
 /// What the classes are called in a picture of several models: what all of those call them that have names; none if they differ.
 pub(super) fn common_names<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> &'a [String] {
     let names = evaluations.into_iter().map(|evaluation| evaluation.class_names.as_slice());
@@ -145,7 +162,7 @@ pub(super) fn common_names<'a>(evaluations: impl IntoIterator<Item = &'a Evaluat
 
 /// ` on test images`, if all of them were measured on those; nothing if some on others.
 pub(super) fn on_images<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation>) -> String {
-    let mut parts = evaluations.into_iter().map(|evaluation| part_name(evaluation.part.as_deref()));
+    let mut parts = evaluations.into_iter().map(|evaluation| evaluation.part);
     match parts.next() {
         Some(part) if parts.all(|other| other == part) => format!(" on {part} images"),
         _ => String::new(),
@@ -156,7 +173,7 @@ pub(super) fn on_images<'a>(evaluations: impl IntoIterator<Item = &'a Evaluation
 pub(super) fn other_images(measured: &[(&str, &Evaluation)]) -> Option<String> {
     let differ = on_images(measured.iter().map(|(_, evaluation)| *evaluation)).is_empty();
     let one = |(name, evaluation): &(&str, &Evaluation)| {
-        format!("{name} on {} {} images", evaluation.images, part_name(evaluation.part.as_deref()))
+        format!("{name} on {} {} images", evaluation.images, evaluation.part)
     };
     let all: Vec<String> = measured.iter().map(one).collect();
     (differ && !all.is_empty())

@@ -2,11 +2,10 @@
 
 use foldwise_shared::value::short;
 
-use super::read::{on_images, part_name};
+use super::read::on_images;
 use super::{Evaluation, Known, Model, Tensors, codes, corrupted, faces};
 use crate::report::plot::{Area, Canvas, Frame, Scale, category, line_legend};
 use crate::report::search::WIDTH;
-use crate::report::table::cell;
 use crate::report::{Picture, Section, ShownTable, Table};
 
 pub(super) fn sections(models: &[Model]) -> Vec<Section> {
@@ -26,11 +25,11 @@ pub(super) fn sections(models: &[Model]) -> Vec<Section> {
         .filter_map(|(name, known)| Some((*name, known.codes.as_ref()?, known.evaluation.as_ref())))
         .collect();
 
-    let (shown, numbers) = table(&measured);
-    if !numbers.rows.is_empty() {
+    let table = table(&measured);
+    if !table.rows.is_empty() {
         let images = on_images(measured.iter().map(|(_, evaluation)| *evaluation));
         let title = format!("What was measured{images}");
-        section.tables.push(ShownTable { name: "side-by-side".into(), title, table: shown });
+        section.tables.push(ShownTable { name: "side-by-side".into(), title, table });
     }
     section.push(losses(models));
     if measured.len() > 1 {
@@ -66,10 +65,10 @@ fn centroids(known: &[(&str, Known)], notes: &mut Vec<String>) -> Option<Picture
     faces::centroids(&alike, &|count| first.shown_names(count), "side-by-side")
 }
 
-/// A row a model, as people read it and with all digits.
-fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
+/// A row a model.
+fn table(measured: &[(&str, &Evaluation)]) -> Table {
     let header = ["model", "part", "images", "mse", "kl", "own_corruption_mse", "knn_accuracy", "silhouette"];
-    let (mut shown, mut exact) = (Table::new(&header), Table::new(&header));
+    let mut table = Table::new(&header);
     for (name, evaluation) in measured {
         let numbers = [
             Some(evaluation.mse),
@@ -78,15 +77,11 @@ fn table(measured: &[(&str, &Evaluation)]) -> (Table, Table) {
             evaluation.knn_accuracy,
             evaluation.silhouette,
         ];
-        let part = part_name(evaluation.part.as_deref()).to_owned();
-        let head = [(*name).to_owned(), part, evaluation.images.to_string()];
-        let row = |of: &dyn Fn(Option<f64>) -> String| {
-            head.iter().cloned().chain(numbers.iter().map(|number| of(*number))).collect()
-        };
-        shown.rows.push(row(&|number| number.map_or_else(String::new, short)));
-        exact.rows.push(row(&cell));
+        let head = [(*name).to_owned(), evaluation.part.to_string(), evaluation.images.to_string()];
+        let numbers = numbers.map(|number| number.map_or_else(String::new, short));
+        table.rows.push(head.into_iter().chain(numbers).collect());
     }
-    (shown, exact)
+    table
 }
 
 /// A model's name, its error by epoch, and whether that is a metric and not the loss.
